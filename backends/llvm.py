@@ -1,0 +1,270 @@
+"""Writing LLVM IR as text.
+
+An `Emitter` collects the instructions of one function. Values are (ref, type) pairs, both plain
+text, so a kernel author sees exactly what LLVM sees. Text is used because it is about 85 times
+cheaper to build than objects (docs/performance.md), and it knows every type LLVM has.
+
+    e = Emitter()
+    x = e.load("float", ptr)
+    y = e.fma(x, x, e.const("float", 1.0))
+"""
+
+from __future__ import annotations
+
+import struct
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+
+class Value(NamedTuple):
+    """An LLVM operand: its spelling (`%x.3`, `0`, `splat (float 1.0)`) and its type."""
+
+    ref: str
+    type: str
+
+    @property
+    def lanes(self) -> int:
+        """Number of vector lanes, 0 for a scalar."""
+        return int(self.type[1:].split(" ", 1)[0]) if self.type[0] == "<" else 0
+
+    @property
+    def scalar_type(self) -> str:
+        return self.type.split(" x ", 1)[1][:-1] if self.type[0] == "<" else self.type
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.ref}"
+
+
+def vector_type(scalar: str, lanes: int) -> str:
+    """`float`, 16 -> `<16 x float>`; 0 lanes keep the scalar type."""
+    return f"<{lanes} x {scalar}>" if lanes else scalar
+
+
+def literal(scalar: str, number) -> str:
+    """The spelling of a number as a constant of an LLVM scalar type, exact to the bit."""
+    if scalar in ("float", "double"):
+        bits = struct.pack(">d", float(np.float32(number)) if scalar == "float" else float(number))
+        return "0x" + bits.hex().upper()
+    if scalar == "half":
+        return f"0xH{np.float16(number).view(np.uint16):04X}"
+    if scalar == "bfloat":
+        return f"0xR{np.asarray(number, ml_dtypes.bfloat16).view(np.uint16).item():04X}"
+    if scalar == "i1":
+        return "true" if number else "false"
+    return str(int(number))
+
+
+class Loop:
+    """An open counted loop: `index` and `carry` are its phi values; call `next` before it closes."""
+
+    def __init__(self, index: Value, carry: list[Value]):
+        self.index, self.carry = index, carry
+        self.following: list[Value] = list(carry)
+        self.result: list[Value] = carry  # phis of the header dominate the exit block
+
+    def next(self, *values: Value) -> None:
+        """Give each carried value its content for the next iteration."""
+        self.following = list(values)
+
+
+class Emitter:
+    """The instructions of one LLVM function body, in order, and the declarations it needs."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.declarations: dict[str, str] = {}  # symbol -> 'declare ...' line
+        self.globals: dict[str, str] = {}  # symbol -> '@x = private constant ...' line
+        self.block = "entry"
+        self._count = 0
+
+    # -- instructions ------------------------------------------------------------------------
+
+    def name(self, hint: str) -> str:
+        self._count += 1
+        return f"{hint}.{self._count}"
+
+    def emit(self, type: str, text: str, hint: str = "v") -> Value:
+        """Append `%hint.N = text`; the result has LLVM type `type`."""
+        ref = "%" + self.name(hint)
+        self.lines.append(f"  {ref} = {text}")
+        return Value(ref, type)
+
+    def do(self, text: str) -> None:
+        """Append an instruction that has no result."""
+        self.lines.append("  " + text)
+
+    def label(self, name: str) -> None:
+        self.lines.append(f"{name}:")
+        self.block = name
+
+    def branch(self, target: str) -> None:
+        self.do(f"br label %{target}")
+
+    def const(self, type: str, number) -> Value:
+        """A constant of a scalar or (splat) vector type."""
+        if type[0] != "<":
+            return Value(literal(type, number), type)
+        scalar = Value("", type).scalar_type
+        return Value(f"splat ({scalar} {literal(scalar, number)})", type)
+
+    def binary(self, opcode: str, a: Value, b: Value, hint: str = "v") -> Value:
+        """`opcode` may carry flags: `fadd contract`, `fcmp olt`, `icmp slt`."""
+        type = a.type
+        if opcode.startswith(("fcmp", "icmp")):
+            type = vector_type("i1", a.lanes)
+        return self.emit(type, f"{opcode} {a.type} {a.ref}, {b.ref}", hint)
+
+    def unary(self, opcode: str, a: Value, hint: str = "v") -> Value:
+        return self.emit(a.type, f"{opcode} {a.type} {a.ref}", hint)
+
+    def convert(self, opcode: str, a: Value, scalar: str, hint: str = "c") -> Value:
+        """sext, sitofp, fptrunc, bitcast ... to `scalar`, keeping the number of lanes."""
+        to = vector_type(scalar, a.lanes)
+        return self.emit(to, f"{opcode} {a.type} {a.ref} to {to}", hint)
+
+    def select(self, condition: Value, a: Value, b: Value, hint: str = "s") -> Value:
+        return self.emit(a.type, f"select {condition}, {a}, {b}", hint)
+
+    def call(self, type: str, symbol: str, *args: Value, hint: str = "v") -> Value:
+        """Call a function or intrinsic (`llvm.sqrt.v16f32`), declaring it on first use."""
+        self._declare(type, symbol, args)
+        return self.emit(type, f"call {type} @{symbol}({', '.join(map(str, args))})", hint)
+
+    def call_void(self, symbol: str, *args: Value) -> None:
+        self._declare("void", symbol, args)
+        self.do(f"call void @{symbol}({', '.join(map(str, args))})")
+
+    def _declare(self, type: str, symbol: str, args) -> None:
+        types = ", ".join(a.type for a in args)
+        self.declarations[symbol] = f"declare {type} @{symbol}({types})"
+
+    def intrinsic(self, name: str, *args: Value, hint: str = "v") -> Value:
+        """An overloaded intrinsic on one type: `fma`, `sqrt`, `floor`; the suffix is added."""
+        return self.call(args[0].type, f"llvm.{name}.{suffix(args[0].type)}", *args, hint=hint)
+
+    def fma(self, a: Value, b: Value, c: Value, hint: str = "f") -> Value:
+        return self.intrinsic("fma", a, b, c, hint=hint)
+
+    def splat(self, scalar: Value, lanes: int) -> Value:
+        """A vector with `scalar` in every lane; 0 lanes give the scalar back."""
+        if not lanes:
+            return scalar
+        if not scalar.ref.startswith("%"):
+            return self.const(vector_type(scalar.type, lanes), _number(scalar))
+        type = vector_type(scalar.type, lanes)
+        one = self.emit(type, f"insertelement {type} poison, {scalar}, i64 0", "b")
+        return self.emit(
+            type, f"shufflevector {type} {one.ref}, {type} poison, <{lanes} x i32> zeroinitializer", "b"
+        )
+
+    # -- memory ------------------------------------------------------------------------------
+
+    def gep(self, element: str, base: Value, index: Value | int, hint: str = "p") -> Value:
+        """Address of `base[index]` counted in `element`s."""
+        at = index if isinstance(index, Value) else Value(str(index), "i64")
+        return self.emit("ptr", f"getelementptr inbounds {element}, {base}, {at}", hint)
+
+    def load(self, type: str, address: Value, align: int = 0, hint: str = "l") -> Value:
+        tail = f", align {align}" if align else ""
+        return self.emit(type, f"load {type}, {address}{tail}", hint)
+
+    def store(self, value: Value, address: Value, align: int = 0) -> None:
+        tail = f", align {align}" if align else ""
+        self.do(f"store {value}, {address}{tail}")
+
+    def lane_mask(self, begin: Value, end: Value, lanes: int) -> Value:
+        """Lane i is on where begin + i < end (unsigned)."""
+        type = vector_type("i1", lanes)
+        return self.call(type, f"llvm.get.active.lane.mask.v{lanes}i1.i64", begin, end, hint="m")
+
+    def masked_load(self, type: str, address: Value, mask: Value, align: int, other: Value) -> Value:
+        symbol = f"llvm.masked.load.{suffix(type)}.p0"
+        return self.call(type, symbol, Value(address.ref, f"ptr align {align}"), mask, other, hint="l")
+
+    def masked_store(self, value: Value, address: Value, mask: Value, align: int) -> None:
+        symbol = f"llvm.masked.store.{suffix(value.type)}.p0"
+        self.call_void(symbol, value, Value(address.ref, f"ptr align {align}"), mask)
+
+    # -- control -----------------------------------------------------------------------------
+
+    @contextmanager
+    def loop(self, begin: Value | int, end: Value | int, step: int = 1, carry=(), hint: str = "i"):
+        """`for index in range(begin, end, step)`, with values carried from turn to turn.
+
+            with e.loop(0, n, carry=[zero]) as loop:
+                loop.next(e.binary("fadd", loop.carry[0], x))
+            total = loop.result[0]
+        """
+        begin, end = (v if isinstance(v, Value) else Value(str(v), "i64") for v in (begin, end))
+        head, body, done = (self.name(hint + part) for part in ("_head", "_body", "_done"))
+        before = self.block
+        index = Value("%" + self.name(hint), "i64")
+        carried = [Value("%" + self.name("carry"), v.type) for v in carry]
+        self.branch(head)
+        self.label(head)
+        hole = len(self.lines)  # the phis: written when the latch values are known
+        inside = self.emit("i1", f"icmp slt i64 {index.ref}, {end.ref}", "in")
+        self.do(f"br {inside}, label %{body}, label %{done}")
+        self.label(body)
+        loop = Loop(index, carried)
+        yield loop
+        following = self.emit("i64", f"add nsw i64 {index.ref}, {step}", hint)
+        latch = self.block
+        self.branch(head)
+        phis = [(index, begin, following), *zip(carried, carry, loop.following, strict=True)]
+        self.lines[hole:hole] = [
+            f"  {phi.ref} = phi {phi.type} [ {first.ref}, %{before} ], [ {later.ref}, %{latch} ]"
+            for phi, first, later in phis
+        ]
+        self.label(done)
+
+    @contextmanager
+    def when(self, condition: Value, hint: str = "if"):
+        """Run the block only where the i1 `condition` holds (no values come out of it)."""
+        body, done = self.name(hint), self.name(hint + "_done")
+        self.do(f"br {condition}, label %{body}, label %{done}")
+        self.label(body)
+        yield
+        self.branch(done)
+        self.label(done)
+
+    # -- whole function ----------------------------------------------------------------------
+
+    def function(self, head: str, attributes: str = "#0") -> str:
+        """The finished `define` text; `head` is everything up to the body: `void @k(ptr %a)`."""
+        return "\n".join([f"define {head} {attributes} {{", "entry:", *self.lines, "}"])
+
+
+def module_text(functions: list[str], emitters: list[Emitter], attributes: str = "nounwind") -> str:
+    """One LLVM module from finished functions and the declarations their emitters collected."""
+    declarations: dict[str, str] = {}
+    for e in emitters:
+        declarations |= e.globals | e.declarations
+    return "\n\n".join(
+        ["\n".join(declarations.values()), *functions, f"attributes #0 = {{ {attributes} }}", ""]
+    )
+
+
+def suffix(type: str) -> str:
+    """The intrinsic-name suffix of a type: `<16 x float>` -> `v16f32`."""
+    names = {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16"}
+    value = Value("", type)
+    scalar = names.get(value.scalar_type, value.scalar_type)
+    return f"v{value.lanes}{scalar}" if value.lanes else scalar
+
+
+def _number(constant: Value):
+    """The number behind a scalar constant's spelling."""
+    text = constant.ref
+    if text in ("true", "false"):
+        return text == "true"
+    if text.startswith("0xH"):
+        return np.uint16(int(text[3:], 16)).view(np.float16)
+    if text.startswith("0xR"):
+        return np.uint16(int(text[3:], 16)).view(ml_dtypes.bfloat16)
+    if text.startswith("0x"):
+        return struct.unpack(">d", bytes.fromhex(text[2:]))[0]
+    return int(text)
