@@ -1,0 +1,47 @@
+"""All primitive ops, one definition each. Importing this package fills `nncomp.ir.op.OPS`."""
+
+from .contraction import conv, conv_transpose, conv_weight, matmul
+from .creation import full, full_like, iota, iota_like, random_bits, zeros_like
+from .elementwise import (
+    abs,
+    add,
+    atan2,
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
+    cast,
+    cos,
+    div,
+    eq,
+    erf,
+    exp,
+    expm1,
+    floor,
+    floor_divide,
+    le,
+    log,
+    log1p,
+    lt,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    remainder,
+    round,
+    shift_left,
+    shift_right,
+    sigmoid,
+    sin,
+    sqrt,
+    sub,
+    tanh,
+    where,
+)
+from .indexing import argsort, index_add, index_put, take
+from .movement import concat, expand, flip, pad, permute, reshape, slice
+from .reduce import amax, argmax, cumsum, prod, sum
+from .structure import call, detach, fused, get, scan
+from .window import argmax_pool, fold, max_pool, unfold
+
+__all__ = [name for name in dir() if not name.startswith("_")]

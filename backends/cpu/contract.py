@@ -1,0 +1,350 @@
+"""Contractions: one description for matmul, convolution and their gradients, and its plan.
+
+    c[batch.., m.., n] = sum over k.. of a[batch.., m.., k..] * b[batch.., k.., n]
+
+Every index is an affine walk over `a` and `b`, so a convolution over a padded NHWC image is the
+same thing as a matmul: its rows are pixels, its k is (kh, kw, channel). `make_plan` chooses the
+register tile and cuts the result into units of work; `contract_emit` writes the code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import NamedTuple, Protocol
+
+SIZES = {"float": 4, "double": 8, "half": 2, "bfloat": 2}
+CACHE = 384 * 1024  # bytes of one operand to keep in the second-level cache
+WAY, WAYS = 4096, 8  # first-level cache: bytes after which addresses meet again; lines that fit
+PAGE = 4096
+STREAM = 12  # bytes a cycle that come from beyond the second-level cache
+MAX_ROWS = 16  # limits of a tile, to keep the code small
+MAX_VECTORS, MAX_PACKED_VECTORS = 16, 8  # wide rows of b in place are worth more than panels
+UNIT_NS, SMALL_UNIT_NS, MANY = 25_000, 4_000, 16  # wished time of a unit, its floor; unit count
+
+
+class Target(Protocol):
+    """What a plan needs to know of the machine."""
+
+    vector_bits: int
+    vector_registers: int
+
+
+class Dim(NamedTuple):
+    """An extent and its strides, in elements, into a and b."""
+
+    extent: int
+    a: int = 0
+    b: int = 0
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """c[batch.., m.., n] = sum over k.. of a[batch.., m.., k..] * b[batch.., k.., n].
+
+    `batch` strides both operands (groups of a convolution are a batch dim), `m` strides a, `k`
+    strides both; columns are contiguous in b. With `panel` 0, b is used as it lies. With
+    `panel` P > 0, b is packed in panels of P columns: column n lies at
+    (n // P) * panel_stride + n % P, zero padded to a whole panel; so element (p, k, j) of packed b
+    lies at p * panel_stride + k_linear * P + j and `k` strides b by multiples of P.
+    `a_type`, `b_type` are LLVM scalar types; half and bfloat accumulate in float. `c` is no part
+    of it: finished values go to a callback.
+    """
+
+    batch: tuple[Dim, ...]
+    m: tuple[Dim, ...]
+    n: int
+    k: tuple[Dim, ...]
+    panel: int = 0
+    panel_stride: int = 0
+    a_type: str = "float"
+    b_type: str = "float"
+
+    @property
+    def scalar(self) -> str:
+        """The type of the accumulators."""
+        return "double" if "double" in (self.a_type, self.b_type) else "float"
+
+    @property
+    def rows(self) -> int:
+        return math.prod(d.extent for d in self.m)
+
+    @property
+    def depth(self) -> int:
+        return math.prod(d.extent for d in self.k)
+
+
+class Run(NamedTuple):
+    """Equal tiles in a row: numbers first .. first + count - 1."""
+
+    first: int
+    count: int
+    start: int  # index of the first tile's first element along the cut axis
+    step: int  # elements of the cut axis from tile to tile
+    live: int  # elements of a tile that exist (less than step only for the last columns)
+
+
+class Merged(NamedTuple):
+    """Neighbouring dims that walk as one, and the positions they had."""
+
+    dim: Dim
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a contraction is cut: register tiles in runs of equal ones, and units of tiles."""
+
+    spec: Contraction
+    scalar: str
+    lanes: int
+    m: tuple[Merged, ...]
+    k: tuple[Dim, ...]
+    cut: int  # position in `m` of the dim that row tiles cut; later dims lie whole in a tile
+    row_runs: tuple[Run, ...]
+    column_runs: tuple[Run, ...]
+    row_block: int  # tiles of one unit
+    column_block: int
+    rows_outer: bool  # unit numbers count columns fastest
+    units: int
+
+    @property
+    def lines(self) -> int:
+        """Times the cut dim is walked: the product of the extents before it."""
+        return math.prod(d.dim.extent for d in self.m[: self.cut])
+
+    @property
+    def inner(self) -> int:
+        """Rows of a tile for each index of the cut dim."""
+        return math.prod(d.dim.extent for d in self.m[self.cut + 1 :])
+
+    @property
+    def row_tiles(self) -> int:
+        return self.lines * sum(run.count for run in self.row_runs)
+
+    @property
+    def column_tiles(self) -> int:
+        return sum(run.count for run in self.column_runs)
+
+
+def merge(dims: Sequence[Dim]) -> tuple[Merged, ...]:
+    """Drop dims of extent 1 and join neighbours that are one walk; at least one dim is left."""
+    merged: list[Merged] = []
+    for i, dim in enumerate(dims):
+        if dim.extent == 1:
+            continue
+        if merged:
+            last, members = merged[-1]
+            if (last.a, last.b) == (dim.a * dim.extent, dim.b * dim.extent):
+                joined = Dim(last.extent * dim.extent, dim.a, dim.b)
+                merged[-1] = Merged(joined, (*members, i))
+                continue
+        merged.append(Merged(dim, (i,)))
+    return tuple(merged) or (Merged(Dim(1), ()),)
+
+
+def panel_width(target: Target, type: str, n: int) -> int:
+    """Columns of a panel to pack `n` columns of LLVM scalar type `type` with."""
+    lanes = _lanes(target, "double" if type == "double" else "float")
+    if 2 * lanes < n <= 3 * lanes:
+        return 3 * lanes
+    if n > lanes:
+        return 2 * lanes
+    return min(lanes, max(4, 1 << (max(n, 1) - 1).bit_length()))
+
+
+def wants_packed(contraction: Contraction, target: Target) -> bool:
+    """Whether copying b into panels first costs less than reading it as it lies.
+
+    `contraction` describes b as it lies (`panel` 0).
+    """
+    spec = contraction
+    steps = [d.dim.b for d in merge(spec.k) if d.dim.extent > 1]
+    # Rows of b a page apart are slow to walk down, and they crowd into few sets of the cache: the
+    # loss is 5 % for short columns, 25 % for long ones, and the copy costs as much as some 50 rows.
+    far = bool(steps) and abs(steps[-1]) * SIZES[spec.b_type] >= PAGE
+    return not spec.panel and far and spec.rows >= (256 if spec.depth > 1024 else 1024)
+
+
+def make_plan(contraction: Contraction, target: Target) -> Plan:
+    """Choose tiles and units; ValueError where the description is not a contraction."""
+    spec = contraction
+    _check(spec)
+    lanes = _lanes(target, spec.scalar)
+    if spec.panel:
+        lanes = math.gcd(lanes, spec.panel)
+    else:
+        lanes = min(lanes, 1 << max(spec.n - 1, 0).bit_length())
+    m = merge(spec.m)
+    k = tuple(d.dim for d in merge(spec.k) if d.dim.extent != 1)
+    if not all((spec.rows, spec.n, *(d.extent for d in spec.batch))):
+        return Plan(spec, spec.scalar, lanes, m, k, 0, (), (), 1, 1, True, 0)
+    tilings = _tilings(spec, m, lanes, target)
+    cut, rows, columns = min(tilings, key=lambda t: _cost(spec, m, *t, lanes))
+    plan = Plan(spec, spec.scalar, lanes, m, k, cut, rows, columns, 1, 1, True, 1)
+    return _cut_units(plan)
+
+
+# -- tiles -----------------------------------------------------------------------------------
+
+
+def _lanes(target: Target, scalar: str) -> int:
+    return max(1, target.vector_bits // (8 * SIZES[scalar]))
+
+
+def _tilings(
+    spec: Contraction, m: tuple[Merged, ...], lanes: int, target: Target
+) -> Iterator[tuple[int, tuple[Run, ...], tuple[Run, ...]]]:
+    """Every tiling worth a look: the cut dim, its runs, and the runs of columns."""
+    grain = spec.panel or lanes
+    widest = MAX_PACKED_VECTORS if spec.panel else MAX_VECTORS
+    total, registers = -(-spec.n // grain), target.vector_registers
+    for grains in range(1, total + 1):
+        vectors = grains * grain // lanes
+        # accumulators, one register per vector of b, one for the broadcast of a; NEON code wants
+        # more of the latter, because the scheduler moves those loads up
+        ahead = target.vector_bits == 128 and registers == 32
+        rows = (registers - 1 - vectors) // (vectors + ahead) if vectors < registers - 1 else 0
+        rows = min(MAX_ROWS, rows)
+        if rows < 1 and vectors + 2 <= registers:
+            rows = 1  # a single row takes b from memory
+        if grains > 1 and (rows < 1 or vectors > widest):
+            return
+        cut, most = _row_box(m, max(rows, 1))
+        extent = m[cut].dim.extent
+        fewest = -(-extent // most)
+        exact = next((t for t in range(fewest, 2 * fewest + 1) if extent % t == 0), fewest)
+        columns = _column_runs(spec.n, grain, grains)
+        for tiles in {fewest, exact}:
+            yield cut, _even_runs(extent, tiles), columns
+
+
+def _row_box(m: tuple[Merged, ...], rows: int) -> tuple[int, int]:
+    """The dim to cut for tiles of at most `rows` rows, and how many of its indices fit."""
+    inner = 1
+    for cut in range(len(m) - 1, -1, -1):
+        extent = m[cut].dim.extent
+        if cut == 0 or inner * extent > rows:
+            return cut, min(extent, rows // inner)
+        inner *= extent
+    raise AssertionError("a merged list has a first dim")
+
+
+def _even_runs(extent: int, tiles: int) -> tuple[Run, ...]:
+    """`tiles` tiles over `extent` indices, sizes differing by at most one, larger ones first."""
+    small, large_count = divmod(extent, tiles)
+    runs = []
+    if large_count:
+        runs.append(Run(0, large_count, 0, small + 1, small + 1))
+    start = large_count * (small + 1)
+    runs.append(Run(large_count, tiles - large_count, start, small, small))
+    return tuple(runs)
+
+
+def _column_runs(n: int, grain: int, grains: int) -> tuple[Run, ...]:
+    """Tiles of at most `grains` grains of columns; a cut-off last tile is a run of its own."""
+    total = -(-n // grain)
+    runs = [
+        Run(first, count, start * grain, size * grain, size * grain)
+        for first, count, start, size, _ in _even_runs(total, -(-total // grains))
+    ]
+    if n % grain:
+        first, count, start, step, _ = runs.pop()
+        if count > 1:
+            runs.append(Run(first, count - 1, start, step, step))
+        last = start + (count - 1) * step
+        runs.append(Run(first + count - 1, 1, last, step, n - last))
+    return tuple(runs)
+
+
+def row_offsets(m: Sequence[Merged], cut: int, live: int) -> dict[tuple[int, ...], int]:
+    """Offsets in a of a tile's rows, keyed by their indices from the cut dim inwards."""
+    dims = [d.dim for d in m[cut:]]
+    inside = product(range(live), *(range(d.extent) for d in dims[1:]))
+    return {at: sum(i * d.a for i, d in zip(at, dims, strict=True)) for at in inside}
+
+
+def _cycles(rows: int, vectors: int) -> int:
+    """Rough cycles of one k step of a tile: multiply-adds, loads or latency, and the loop."""
+    return max(rows * vectors, rows + vectors, 8) + 1
+
+
+def _cost(spec: Contraction, m, cut: int, row_runs, column_runs, lanes: int) -> float:
+    """Relative time of a tiling, each further shape of tile counted as 1 % (code size)."""
+    size = SIZES[spec.b_type]
+    many = len(row_runs) > 1 or row_runs[0].count > 1 or cut > 0
+    total = 0.0
+    for row in row_runs:
+        offsets = row_offsets(m, cut, row.live).values()
+        crowd = Counter(i * SIZES[spec.a_type] % WAY // 64 for i in offsets)
+        # rows that push each other out of the cache are fetched again at every k
+        slow = 1.3 if max(crowd.values()) > WAYS and len(set(offsets)) > WAYS else 1.0
+        for column in column_runs:
+            cycles = _cycles(len(offsets), -(-column.live // lanes)) * slow
+            if many and column.step * spec.depth * size > CACHE:
+                cycles = max(cycles, column.step * size / STREAM)
+            total += row.count * column.count * cycles
+    lines = math.prod(d.dim.extent for d in m[:cut])
+    return total * lines * (1 + 0.01 * len(row_runs) * len(column_runs))
+
+
+# -- units -----------------------------------------------------------------------------------
+
+
+def _cut_units(plan: Plan) -> Plan:
+    """Group tiles into units: a block of the larger operand stays in cache, the other streams."""
+    spec = plan.spec
+    depth = max(spec.depth, 1)
+    row, column = plan.row_runs[0], plan.column_runs[0]
+    rows, vectors = row.live * plan.inner, -(-column.live // plan.lanes)
+    row_bytes = rows * depth * SIZES[spec.a_type]
+    column_bytes = column.step * depth * SIZES[spec.b_type]
+    # cycles at 3 GHz; or, for few rows, the stream of b at 40 bytes a nanosecond
+    tile_ns = max(depth * _cycles(rows, vectors) / 3, column_bytes / 40 / plan.row_tiles) + 20
+    batches = math.prod(d.extent for d in spec.batch)
+    total_ns = tile_ns * plan.row_tiles * plan.column_tiles * batches
+    wished = min(UNIT_NS, max(SMALL_UNIT_NS, total_ns / MANY))
+    tiles = max(1, int(wished / tile_ns))
+    rows_outer = row_bytes * plan.row_tiles >= column_bytes * plan.column_tiles
+    sides = [(plan.row_tiles, row_bytes), (plan.column_tiles, column_bytes)]
+    (outer_count, outer_bytes), (inner_count, _) = sides if rows_outer else sides[::-1]
+    kept = max(1, min(outer_count, CACHE // max(outer_bytes, 1)))
+    if total_ns < 4 * MANY * UNIT_NS:  # short: balance before reuse
+        kept = min(kept, tiles)
+    kept = _even(outer_count, kept)
+    streamed = _even(inner_count, min(inner_count, max(1, tiles // kept)))
+    units = batches * -(-outer_count // kept) * -(-inner_count // streamed)
+    return replace(
+        plan,
+        row_block=kept if rows_outer else streamed,
+        column_block=streamed if rows_outer else kept,
+        rows_outer=rows_outer,
+        units=units,
+    )
+
+
+def _even(count: int, block: int) -> int:
+    """The block size that gives as many blocks as `block`, as equal as can be."""
+    return -(-count // -(-count // block))
+
+
+def _check(spec: Contraction) -> None:
+    for name in ("a_type", "b_type"):
+        if getattr(spec, name) not in SIZES:
+            raise ValueError(
+                f"Contraction.{name} is {getattr(spec, name)!r}; expected one of "
+                f"{', '.join(SIZES)}: convert the operand to one of these first."
+            )
+    extents = [spec.n, *(d.extent for d in (*spec.batch, *spec.m, *spec.k))]
+    if min(extents) < 0:
+        raise ValueError(
+            f"Contraction has the extents {extents}; expected no negative extent in batch, m, n, k."
+        )
+    if spec.panel < 0 or (0 < spec.panel < spec.n and spec.panel_stride <= 0):
+        raise ValueError(
+            f"Contraction has panel {spec.panel} and panel_stride {spec.panel_stride}; expected "
+            "panel 0 (b as it lies), or a panel width with the distance from panel to panel."
+        )

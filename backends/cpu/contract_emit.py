@@ -1,0 +1,213 @@
+"""Writing the code of a planned contraction.
+
+The accumulators of a tile are the carried values of the k loops; rows lie at constant offsets from
+one pointer into a, columns at constant offsets from one pointer into b, so a turn of the inner loop
+is loads, multiply-adds and two pointer steps. Finished vectors go to the caller's `finish`, which
+writes the epilogue and the store right there, while they are still in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from nncomp.backends.cpu.contract import SIZES, Plan, Run, row_offsets
+from nncomp.backends.cpu.contract_index import Index, add, dot, each, high, low, mul, unravel, value
+from nncomp.backends.llvm import Emitter, Value, vector_type
+
+Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None], None]
+
+
+class _Column(NamedTuple):
+    """One vector of columns of a tile: its place in the tile, its offset in b, its mask."""
+
+    at: int
+    offset: int
+    mask: Value | None
+
+
+class _Unit(NamedTuple):
+    """What the tiles of one unit share."""
+
+    a: Value
+    b: Value
+    batch: list[Value]
+    finish: Finish
+
+
+def emit_contraction(
+    e: Emitter, plan: Plan, a: Value, b: Value, begin: Value, end: Value, finish: Finish
+) -> None:
+    """Write the loops over units begin..end (i64 values, 0 <= begin <= end <= plan.units).
+
+    For each vector of results, `finish(e, acc, batch, m, n, mask)` is called with the accumulators,
+    the indices of the batch and m dims, the first column, and the mask of the columns that exist
+    (None for all). A unit's result does not depend on begin and end. Tiles walk m in any order.
+    """
+    if not plan.units:
+        return
+    row_blocks = -(-plan.row_tiles // plan.row_block)
+    column_blocks = -(-plan.column_tiles // plan.column_block)
+    blocks = [row_blocks, column_blocks] if plan.rows_outer else [column_blocks, row_blocks]
+    extents = [d.extent for d in plan.spec.batch]
+    with e.loop(begin, end, hint="unit") as loop:
+        *batch, outer, inner = unravel(e, loop.index, [*extents, *blocks])
+        row, column = (outer, inner) if plan.rows_outer else (inner, outer)
+        here = _Unit(
+            _move(e, plan.spec.a_type, a, dot(e, batch, [d.a for d in plan.spec.batch])),
+            _move(e, plan.spec.b_type, b, dot(e, batch, [d.b for d in plan.spec.batch])),
+            [value(i) for i in batch],
+            finish,
+        )
+        rows = _span(e, row, plan.row_block, plan.row_tiles)
+        columns = _span(e, column, plan.column_block, plan.column_tiles)
+        _tiles(e, plan, here, rows, columns)
+
+
+def _span(e: Emitter, block: Index, size: int, count: int) -> tuple[Index, Index]:
+    """The tiles of a block."""
+    begin = mul(e, block, size)
+    end = add(e, begin, size)
+    return begin, low(e, end, count) if count % size else end
+
+
+def _tiles(e: Emitter, plan: Plan, unit: _Unit, rows, columns) -> None:
+    """Columns outside, rows inside: the columns of b that a tile reads stay near."""
+    for column_run in plan.column_runs:
+
+        def walk_rows(tile: Index, column_run: Run = column_run) -> None:
+            column = add(e, tile, -column_run.first)
+            b = _move(e, plan.spec.b_type, unit.b, _column_offset(e, plan, column_run, column))
+            n = add(e, mul(e, column, column_run.step), column_run.start)
+            first = 0
+            for run in plan.row_runs:
+                count = run.count * plan.lines
+                each_row = _row_writer(e, plan, unit._replace(b=b), run, column_run, first, n)
+                _clipped(e, rows, first, count, each_row, "row")
+                first += count
+
+        _clipped(e, columns, column_run.first, column_run.count, walk_rows, "column")
+
+
+def _clipped(e: Emitter, span, first: int, count: int, body, hint: str) -> None:
+    """Loop over the part of `span` that lies in first .. first + count - 1."""
+    begin, end = span
+    each(e, high(e, begin, first) if first else begin, low(e, end, first + count), body, hint)
+
+
+def _column_offset(e: Emitter, plan: Plan, run: Run, column: Index) -> Index:
+    """Offset in b of a column tile."""
+    panel, stride = plan.spec.panel, plan.spec.panel_stride
+    scale = stride if panel else 1
+    width = panel or 1
+    return add(e, mul(e, column, run.step // width * scale), run.start // width * scale)
+
+
+def _row_writer(e: Emitter, plan: Plan, unit: _Unit, run: Run, columns: Run, first: int, n: Index):
+    """The body of the loop over the row tiles of one run."""
+    dims = [d.dim for d in plan.m]
+    outer_extents = [d.extent for d in dims[: plan.cut]]
+    rows = row_offsets(plan.m, plan.cut, run.live)
+    vectors = _vectors(plan, columns)
+
+    def write(tile: Index) -> None:
+        *outer, place = unravel(e, add(e, tile, -first), [*outer_extents, run.count])
+        start = add(e, mul(e, place, run.step), run.start)
+        corner = dot(e, [*outer, start], [d.a for d in dims[: plan.cut + 1]])
+        a = _move(e, plan.spec.a_type, unit.a, corner)
+        sums = _accumulate(e, plan, a, unit.b, list(rows.values()), vectors)
+        for at in rows:
+            m = _m_indices(e, plan, [*outer, add(e, start, at[0]), *at[1:]])
+            for column in vectors:
+                where = value(add(e, n, column.at))
+                unit.finish(e, sums.pop(0), unit.batch, m, where, column.mask)
+
+    return write
+
+
+def _vectors(plan: Plan, run: Run) -> list[_Column]:
+    """The vectors that cover the live columns of a tile."""
+    panel, lanes = plan.spec.panel, plan.lanes
+    vectors = []
+    for at in range(0, run.live, lanes):
+        offset = at // panel * plan.spec.panel_stride + at % panel if panel else at
+        live = min(lanes, run.live - at)
+        vectors.append(_Column(at, offset, None if live == lanes else _mask(live, lanes)))
+    return vectors
+
+
+def _mask(live: int, lanes: int) -> Value:
+    """A constant mask, first `live` lanes on (a variable one is slow where masks are emulated)."""
+    bits = ", ".join(f"i1 {'true' if i < live else 'false'}" for i in range(lanes))
+    return Value(f"<{bits}>", vector_type("i1", lanes))
+
+
+def _m_indices(e: Emitter, plan: Plan, merged: list[Index]) -> list[Value]:
+    """Indices of the dims of m as they were before merging."""
+    indices: list[Index] = [0] * len(plan.spec.m)
+    for index, (_, members) in zip(merged, plan.m, strict=True):
+        extents = [plan.spec.m[i].extent for i in members]
+        for i, digit in zip(members, unravel(e, index, extents), strict=True):
+            indices[i] = digit
+    return [value(i) for i in indices]
+
+
+def _move(e: Emitter, element: str, pointer: Value, offset: Index) -> Value:
+    return pointer if offset == 0 else e.gep(element, pointer, offset)
+
+
+# -- the inner loops -------------------------------------------------------------------------
+
+
+def _accumulate(
+    e: Emitter, plan: Plan, a: Value, b: Value, rows: list[int], columns: list[_Column]
+) -> list[Value]:
+    """The sums over k of a tile, row by row."""
+    zero = e.const(vector_type(plan.scalar, plan.lanes), 0)
+    sums = [zero] * (len(rows) * len(columns))
+    if not plan.spec.depth:
+        return sums
+    return _nest(e, plan, 0, a, b, sums, rows, columns)
+
+
+def _nest(e: Emitter, plan: Plan, level: int, a: Value, b: Value, sums, rows, columns):
+    """The k loops from `level` inwards."""
+    if level == len(plan.k):
+        return _step(e, plan, a, b, sums, rows, columns)
+    dim = plan.k[level]
+    with e.loop(0, dim.extent, carry=[a, b, *sums], hint="k") as loop:
+        a, b, *inside = loop.carry
+        inside = _nest(e, plan, level + 1, a, b, inside, rows, columns)
+        a = e.gep(plan.spec.a_type, a, dim.a)
+        b = e.gep(plan.spec.b_type, b, dim.b)
+        loop.next(a, b, *inside)
+    return loop.result[2:]
+
+
+def _step(e: Emitter, plan: Plan, a: Value, b: Value, sums, rows, columns) -> list[Value]:
+    """One k: the vectors of b, then for each row one broadcast of a and its multiply-adds."""
+    spec = plan.spec
+    right = [_load_vector(e, plan, b, column) for column in columns]
+    result = []
+    for i, offset in enumerate(rows):
+        left = e.load(spec.a_type, _move(e, spec.a_type, a, offset), SIZES[spec.a_type], "a")
+        left = e.splat(_extend(e, left, plan.scalar), plan.lanes)
+        for j, vector in enumerate(right):
+            result.append(e.intrinsic("fmuladd", left, vector, sums[i * len(columns) + j]))
+    return result
+
+
+def _load_vector(e: Emitter, plan: Plan, b: Value, column: _Column) -> Value:
+    """A vector of b; masked only where b is not padded to whole vectors."""
+    spec, align = plan.spec, SIZES[plan.spec.b_type]
+    type = vector_type(spec.b_type, plan.lanes)
+    address = _move(e, spec.b_type, b, column.offset)
+    if column.mask is None or spec.panel:
+        loaded = e.load(type, address, align, "b")
+    else:
+        loaded = e.masked_load(type, address, column.mask, align, e.const(type, 0))
+    return _extend(e, loaded, plan.scalar)
+
+
+def _extend(e: Emitter, x: Value, scalar: str) -> Value:
+    return x if x.scalar_type == scalar else e.convert("fpext", x, scalar)

@@ -1,0 +1,141 @@
+"""What machine to generate code for.
+
+`host_target()` describes this machine; `NNCOMP_ISA` (baseline, avx2 or avx512) lowers it, so that
+the code paths of older machines can be run and tested on a newer one. `machine(target)` is the
+LLVM side of a `Target`. llvmlite is imported on first use, because importing it costs about 50 ms.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from dataclasses import dataclass
+
+LEVELS = ("baseline", "avx2", "avx512")
+
+_NEEDED = {
+    "avx2": ("avx2", "fma"),
+    "avx512": ("avx2", "fma", "avx512f", "avx512vl", "avx512bw", "avx512dq"),
+}
+_VECTORS = {"baseline": (128, 16), "avx2": (256, 16), "avx512": (512, 32)}  # bits, registers
+_GENERIC_CPU = {"baseline": "x86-64", "avx2": "x86-64-v3", "avx512": "x86-64-v4"}
+# What x86-64-v3 and -v4 imply beyond the level itself: switched off where a host lacks it.
+_IMPLIED = ("avx512cd", "bmi", "bmi2", "f16c", "lzcnt", "movbe", "popcnt", "crc32", "cx16", "sahf")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The instruction set that code is generated for, in LLVM's words."""
+
+    triple: str
+    cpu: str
+    features: str
+    vector_bits: int
+    vector_registers: int
+
+    @property
+    def arch(self) -> str:
+        """First part of the triple: `x86_64`, `aarch64`; Apple's `arm64` reads `aarch64`."""
+        arch = self.triple.split("-", 1)[0]
+        return {"amd64": "x86_64", "arm64": "aarch64"}.get(arch, arch)
+
+    @property
+    def fma(self) -> bool:
+        """Whether a fused multiply-add is one instruction (else LLVM calls libm's slow `fmaf`)."""
+        return self.arch == "aarch64" or (self.arch == "x86_64" and self.vector_bits >= 256)
+
+
+def lanes(target: Target, itemsize: int) -> int:
+    """How many items of `itemsize` bytes one vector register holds."""
+    if itemsize not in (1, 2, 4, 8):
+        raise ValueError(f"an item of {itemsize} bytes has no lane; expected 1, 2, 4 or 8 bytes")
+    return target.vector_bits // 8 // itemsize
+
+
+def host_target() -> Target:
+    """The target of this machine, lowered to `NNCOMP_ISA` where that is set.
+
+    Raises ValueError for a level that is unknown or that this machine cannot run.
+    """
+    return _target_at(os.environ.get("NNCOMP_ISA", "").strip().lower())
+
+
+@functools.cache
+def _target_at(wanted: str) -> Target:
+    """The host's target, lowered to level `wanted` ('' keeps the host's own)."""
+    cpu, features, triple = host()
+    level = level_of(triple, features)
+    if wanted and wanted not in LEVELS:
+        raise ValueError(f"NNCOMP_ISA is {wanted!r}; expected one of {', '.join(LEVELS)}")
+    if wanted and LEVELS.index(wanted) > LEVELS.index(level):
+        raise ValueError(
+            f"NNCOMP_ISA asks for {wanted!r}, but this CPU ({cpu}) goes up to {level!r}; "
+            f"unset NNCOMP_ISA or choose {level!r} or lower"
+        )
+    is_x86 = Target(triple, cpu, "", 0, 0).arch == "x86_64"
+    if wanted and is_x86:
+        missing = [f"-{name}" for name in _IMPLIED if not features.get(name)]
+        return Target(triple, _GENERIC_CPU[wanted], ",".join(missing), *_VECTORS[wanted])
+    flags = ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(features.items()))
+    return Target(triple, cpu, flags, *(_VECTORS[level] if is_x86 else (128, 32)))
+
+
+def level_of(triple: str, features: dict[str, bool]) -> str:
+    """The highest of LEVELS that a CPU with these features can run."""
+    if Target(triple, "", "", 0, 0).arch != "x86_64":
+        return "baseline"
+    runs = [level for level in LEVELS if all(features.get(f) for f in _NEEDED.get(level, ()))]
+    return runs[-1]
+
+
+@functools.cache
+def host() -> tuple[str, dict[str, bool], str]:
+    """CPU name, feature flags and triple of this machine, as LLVM sees them."""
+    llvm = binding()
+    return llvm.get_host_cpu_name(), dict(llvm.get_host_cpu_features()), llvm.get_process_triple()
+
+
+@functools.cache
+def binding():
+    """`llvmlite.binding`, ready to generate code for this machine."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+@functools.cache
+def versions() -> tuple[str, str]:
+    """llvmlite's and LLVM's versions, both part of every cache key."""
+    import llvmlite
+
+    return llvmlite.__version__, ".".join(map(str, binding().llvm_version_info))
+
+
+_local = threading.local()
+
+
+def machine(target: Target):
+    """This thread's llvmlite TargetMachine for `target` (one must not be used by two threads)."""
+    made = _local.__dict__.setdefault("machines", {})
+    if target not in made:
+        llvm = binding()
+        if target.triple != host()[2]:  # code for another machine: to look at, not to run
+            llvm.initialize_all_targets()
+            llvm.initialize_all_asmprinters()
+        made[target] = llvm.Target.from_triple(target.triple).create_target_machine(
+            cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small"
+        )
+    return made[target]
+
+
+def is_posix(target: Target) -> bool:
+    """Whether code for `target` may call pthread functions."""
+    return not any(name in target.triple for name in ("windows", "win32", "wasm"))
+
+
+def is_linux(target: Target) -> bool:
+    """Whether threads can be pinned to CPUs: the calls for it are Linux's own."""
+    return "linux" in target.triple

@@ -1,0 +1,341 @@
+"""Kernel expressions to LLVM text: scalar code, or one vector lane per value of a loop variable.
+
+A `Scope` says where code is being written: which loop variables have values, which of them runs over
+the lanes of vectors, and what has been computed already. Anything that does not depend on a loop is
+computed before it (`hoist`), so the text needs no optimizer. Shared by every LLVM target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from nncomp.ir.index import Index, Quotient, Read, Remainder, Var
+from nncomp.ir.loops import Accumulator, ArgReduce, Call, Const, Expr, FromIndex, InRange, Load
+
+from .llvm import Emitter, Value, suffix, vector_type
+from .scalar import compute_type, convert, emit_scalar, from_memory, memory_type
+from .threefry import emit_threefry
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """A loop variable spread over vector lanes: lane k holds base + k; `mask` turns lanes off."""
+
+    var: Var
+    count: int
+    base: Value
+    mask: Value | None
+
+
+@dataclass
+class Scope:
+    """Values known at one point of the code; inner scopes see the outer ones."""
+
+    parent: Scope | None = None
+    vars: dict[Var, Value] = field(default_factory=dict)
+    known: dict[object, Value] = field(default_factory=dict)
+    lanes: Lanes | None = None
+
+    def find(self, key) -> Value | None:
+        scope: Scope | None = self
+        while scope is not None:
+            if key in scope.known:
+                return scope.known[key]
+            scope = scope.parent
+        return None
+
+    def bound(self) -> set[Var]:
+        outer = self.parent.bound() if self.parent else set()
+        return outer | set(self.vars) | ({self.lanes.var} if self.lanes else set())
+
+    def variable(self, var: Var) -> Value:
+        scope: Scope | None = self
+        while scope is not None:
+            if var in scope.vars:
+                return scope.vars[var]
+            scope = scope.parent
+        raise KeyError(var)
+
+
+class Expressions:
+    """Emits kernel expressions into an `Emitter`; `pointers` are the buffers by slot."""
+
+    def __init__(self, e: Emitter, pointers: list[Value], width: int, has_fma: bool = True):
+        self.e, self.pointers, self.width, self.has_fma = e, pointers, width, has_fma
+        self.scope = Scope()
+        self.fused_multiply: set[int] = set()
+
+    # -- scopes ------------------------------------------------------------------------------
+
+    @property
+    def lanes(self) -> Lanes | None:
+        scope: Scope | None = self.scope
+        while scope is not None:
+            if scope.lanes:
+                return scope.lanes
+            scope = scope.parent
+        return None
+
+    def enter(self, vars: dict[Var, Value] | None = None, lanes: Lanes | None = None) -> None:
+        self.scope = Scope(self.scope, dict(vars or {}), {}, lanes)
+
+    def leave(self) -> None:
+        assert self.scope.parent is not None
+        self.scope = self.scope.parent
+
+    def hoist(self, roots: Iterable[Expr]) -> None:
+        """Compute here every part of `roots` that depends only on variables bound so far."""
+        bound = self.scope.bound()
+        seen: set[int] = set()
+        stack = list(roots)
+        while stack:
+            expr = stack.pop()
+            if id(expr) in seen or isinstance(expr, Const):
+                continue
+            seen.add(id(expr))
+            if expr.vars <= bound and not _has_accumulator(expr):
+                self.value(expr)
+            else:
+                stack.extend(expr.operands)
+
+    # -- values ------------------------------------------------------------------------------
+
+    def value(self, expr: Expr) -> Value:
+        """The value of an expression: a vector if it depends on the lane variable."""
+        key = id(expr)
+        found = self.scope.find(key)
+        if found is None:
+            found = self.scope.known[key] = self._compute(expr)
+            self.scope.known[("keep", key)] = expr  # ids stay unique while the expression lives
+        return found
+
+    def vector(self, expr: Expr) -> Value:
+        """`value`, spread over the lanes if it is the same in all of them."""
+        return self.spread(self.value(expr))
+
+    def spread(self, value: Value) -> Value:
+        lanes = self.lanes
+        return self.e.splat(value, lanes.count) if lanes and not value.lanes else value
+
+    def _compute(self, expr: Expr) -> Value:
+        if isinstance(expr, Const):
+            return self.e.const(compute_type(expr.dtype.name), expr.value)
+        if isinstance(expr, FromIndex):
+            return self._int64(self.index(expr.index))
+        if isinstance(expr, InRange):
+            return self._in_range(expr)
+        if isinstance(expr, Load):
+            return self._load(expr)
+        if isinstance(expr, Call):
+            return self._call(expr)
+        if isinstance(expr, ArgReduce):
+            return self.arg_reduce(expr)
+        assert not isinstance(expr, Accumulator), "the contraction binds its accumulator"
+        return self.reduce(expr)
+
+    def _operands(self, args) -> list[Value]:
+        values = [self.value(a) for a in args]
+        return [self.spread(v) for v in values] if any(v.lanes for v in values) else values
+
+    def _call(self, expr: Call) -> Value:
+        if expr.name == "add" and expr.dtype.kind == "f" and self.has_fma:
+            fused = self._multiply_add(expr)
+            if fused:
+                return fused
+        args = self._operands(expr.args)
+        if expr.name == "cast":
+            return convert(self.e, args[0], expr.args[0].dtype.name, expr.dtype.name)
+        if expr.name == "threefry":
+            return emit_threefry(self.e, *args)
+        dtype = expr.args[-1].dtype.name
+        return emit_scalar(self.e, expr.name, args, dtype, self.has_fma)
+
+    def _multiply_add(self, expr: Call) -> Value | None:
+        """Hook for targets that contract a * b + c; off, so that results equal eager ones."""
+        return None
+
+    # -- indices -----------------------------------------------------------------------------
+
+    def index(self, index: Index) -> Value:
+        """The value of an index: i64, or a vector of i32 / i64 if it depends on the lanes."""
+        key = ("index", index)
+        found = self.scope.find(key)
+        if found is None:
+            found = self.scope.known[key] = self._index(index)
+        return found
+
+    def _index(self, index: Index) -> Value:
+        lanes = self.lanes
+        if lanes and lanes.var in index.vars:
+            return self._lane_index(index, lanes)
+        total = Value(str(index.const), "i64")
+        for atom, c in index.terms:
+            part = self._scaled(self._atom(atom), c)
+            total = part if total.ref == "0" else self.e.binary("add", total, part, "x")
+        return total
+
+    def _scaled(self, value: Value, c: int) -> Value:
+        return value if c == 1 else self.e.binary("mul", value, self.e.const(value.type, c), "x")
+
+    def _atom(self, atom) -> Value:
+        if isinstance(atom, Var):
+            return self.scope.variable(atom)
+        if isinstance(atom, Read):
+            return self._int64(self.value(atom.value), atom.value.dtype.kind == "u")
+        inner = self._shifted(atom)
+        opcode = "udiv" if isinstance(atom, Quotient) else "urem"
+        quotient = self.e.binary(opcode, inner, self.e.const(inner.type, atom.by), "q")
+        offset = self._offset(atom) // atom.by if isinstance(atom, Quotient) else 0
+        if not offset:
+            return quotient
+        return self.e.binary("sub", quotient, self.e.const(quotient.type, offset), "q")
+
+    @staticmethod
+    def _offset(atom) -> int:
+        """A multiple of the divisor that makes the dividend non-negative."""
+        low = atom.of.range[0]
+        return -(low // atom.by) * atom.by if low < 0 else 0
+
+    def _shifted(self, atom: Quotient | Remainder) -> Value:
+        return self.index(atom.of + self._offset(atom))
+
+    def _lane_index(self, index: Index, lanes: Lanes) -> Value:
+        low, high = index.range
+        scalar = "i32" if -(1 << 31) <= low and high < 1 << 31 else "i64"
+        type = vector_type(scalar, lanes.count)
+        fixed = Index.make(
+            {a: c for a, c in index.terms if lanes.var not in a.vars}, index.const
+        )
+        step = index.coefficient(lanes.var)
+        base = self.index(fixed)
+        if step:
+            base = self.e.binary("add", base, self._scaled(lanes.base, step), "x")
+        total = self.e.splat(self._narrow(base, scalar), lanes.count)
+        if step:
+            total = self.e.binary("add", total, _ramp(type, step), "x")
+        for atom, c in index.terms:
+            if lanes.var in atom.vars and atom != lanes.var:
+                part = self._resize(self._atom(atom), scalar)
+                part = part if c == 1 else self.e.binary("mul", part, self.e.const(type, c), "x")
+                total = self.e.binary("add", total, part, "x")
+        return total
+
+    def _narrow(self, value: Value, scalar: str) -> Value:
+        if scalar == value.scalar_type:
+            return value
+        if not value.ref.startswith("%"):
+            return Value(value.ref, scalar)
+        return self.e.convert("trunc", value, scalar)
+
+    def _resize(self, value: Value, scalar: str) -> Value:
+        have = value.scalar_type
+        if have == scalar:
+            return value
+        return self.e.convert("sext" if int(have[1:]) < int(scalar[1:]) else "trunc", value, scalar)
+
+    def _int64(self, value: Value, unsigned: bool = False) -> Value:
+        if value.scalar_type == "i64":
+            return value
+        return self.e.convert("zext" if unsigned else "sext", value, "i64")
+
+    def _in_range(self, expr: InRange) -> Value:
+        shifted = self.index(expr.index - expr.low)
+        bound = self.e.const(shifted.type, expr.high - expr.low)
+        return self.e.binary("icmp ult", shifted, bound, "in")
+
+    # -- memory ------------------------------------------------------------------------------
+
+    def _load(self, expr: Load) -> Value:
+        dtype = expr.buffer.type.dtype
+        scalar = memory_type(dtype.name)
+        lanes = self.lanes
+        if lanes is None or lanes.var not in expr.vars:
+            offset = self.index(expr.offset)
+            if expr.guard is not None:
+                zero = Value("0", "i64")
+                offset = self.e.select(self.value(expr.guard), offset, zero, "safe")
+            raw = self.e.load(scalar, self._address(expr.buffer, offset), dtype.itemsize)
+            return from_memory(self.e, raw, dtype.name)
+        mask = self._mask(expr.guard)
+        type = vector_type(scalar, lanes.count)
+        if expr.offset.coefficient(lanes.var) == 1 and expr.offset.is_affine_in(lanes.var):
+            address = self._address(expr.buffer, self.index_at_base(expr.offset))
+            if mask is None:
+                raw = self.e.load(type, address, dtype.itemsize)
+            else:
+                zero = Value("zeroinitializer", type)
+                raw = self.e.masked_load(type, address, mask, dtype.itemsize, zero)
+        else:
+            raw = self._gather(expr, type, mask)
+        return from_memory(self.e, raw, dtype.name)
+
+    def index_at_base(self, index: Index) -> Value:
+        """A lane-affine index at lane 0, as a scalar."""
+        lanes = self.lanes
+        assert lanes is not None
+        step = index.coefficient(lanes.var)
+        fixed = Index.make({a: c for a, c in index.terms if a != lanes.var}, index.const)
+        return self.e.binary("add", self.index(fixed), self._scaled(lanes.base, step), "x")
+
+    def _address(self, buffer, offset: Value) -> Value:
+        return self.e.gep(memory_type(buffer.type.dtype.name), self.pointers[buffer.slot], offset)
+
+    def _mask(self, guard: Expr | None) -> Value | None:
+        """Lanes to touch: those of the loop's tail and those the guard allows; None for all."""
+        lanes = self.lanes
+        assert lanes is not None
+        if guard is None:
+            return lanes.mask
+        allowed = self.vector(guard)
+        if lanes.mask is None:
+            return allowed
+        return self.e.binary("and", allowed, lanes.mask, "m")
+
+    def addresses(self, buffer, index: Index) -> Value:
+        """One address per lane."""
+        lanes = self.lanes
+        assert lanes is not None
+        offsets = self.index(index)
+        element = memory_type(buffer.type.dtype.name)
+        type = vector_type("ptr", lanes.count)
+        base = self.pointers[buffer.slot]
+        return self.e.emit(type, f"getelementptr {element}, {base}, {offsets}", "at")
+
+    def _gather(self, expr: Load, type: str, mask: Value | None) -> Value:
+        lanes = self.lanes
+        assert lanes is not None
+        at = self.addresses(expr.buffer, expr.offset)
+        every = self.e.const(vector_type("i1", lanes.count), True)
+        align = expr.buffer.type.dtype.itemsize
+        zero = Value("zeroinitializer", type)
+        symbol = f"llvm.masked.gather.{suffix(type)}.v{lanes.count}p0"
+        pointer = Value(at.ref, f"{at.type} align {align}")
+        return self.e.call(type, symbol, pointer, mask or every, zero, hint="l")
+
+    # -- reductions: filled in by the loops of backends.reductions ------------------------------
+
+    def reduce(self, expr) -> Value:
+        raise NotImplementedError
+
+    def arg_reduce(self, expr) -> Value:
+        raise NotImplementedError
+
+
+def _ramp(type: str, step: int) -> Value:
+    """<0, step, 2*step, ...>."""
+    like = Value("", type)
+    items = ", ".join(f"{like.scalar_type} {k * step}" for k in range(like.lanes))
+    return Value(f"<{items}>", type)
+
+
+def _has_accumulator(expr: Expr) -> bool:
+    stack, seen = [expr], set()
+    while stack:
+        x = stack.pop()
+        if isinstance(x, Accumulator):
+            return True
+        if id(x) not in seen:
+            seen.add(id(x))
+            stack.extend(x.operands)
+    return False

@@ -1,0 +1,234 @@
+"""The kernel level: scalar expressions over loop variables and buffers.
+
+A `Kernel` computes its stores for every point of its `domain`. Expressions are immutable and shared
+(equal ones are one object), so what is computed once is written once; a `Reduce` binds loop variables
+of its own. Nothing here knows vectors, threads or a device: backends choose those.
+
+    kernel rows(x: f32[8,128], out y: f32[8,128]) over i0<8, i1<128 {
+      y[128*i0 + i1] = div(exp(sub(x[...], max_{i1<128} x[...])), ...)
+    }
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .index import Index, Var
+from .types import DType, TensorType
+
+
+class Expr:
+    """A scalar value; `vars` are the loop variables it depends on. Compare with `is`."""
+
+    __slots__ = ("dtype", "vars")
+    dtype: DType
+    vars: frozenset[Var]
+
+    @property
+    def operands(self) -> tuple[Expr, ...]:
+        """Expressions this one is computed from, those inside index expressions included."""
+        return ()
+
+
+class Const(Expr):
+    __slots__ = ("value",)
+
+    def __init__(self, value, dtype: DType):
+        self.value, self.dtype, self.vars = value, dtype, frozenset()
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class FromIndex(Expr):
+    """The integer value of an index expression, as int64."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: Index, dtype: DType):
+        self.index, self.dtype, self.vars = index, dtype, index.vars
+
+    @property
+    def operands(self):
+        return index_reads(self.index)
+
+    def __str__(self) -> str:
+        return f"({self.index})"
+
+
+class InRange(Expr):
+    """bool: low <= index < high; with `step` also (index - low) % step == 0."""
+
+    __slots__ = ("index", "low", "high")
+
+    def __init__(self, index: Index, low: int, high: int, dtype: DType):
+        self.index, self.low, self.high = index, low, high
+        self.dtype, self.vars = dtype, index.vars
+
+    @property
+    def operands(self):
+        return index_reads(self.index)
+
+    def __str__(self) -> str:
+        return f"({self.low} <= {self.index} < {self.high})"
+
+
+class Load(Expr):
+    """Element `offset` of a buffer; where the bool `guard` is false it is not read and gives 0."""
+
+    __slots__ = ("buffer", "offset", "guard")
+
+    def __init__(self, buffer: Buffer, offset: Index, guard: Expr | None):
+        self.buffer, self.offset, self.guard = buffer, offset, guard
+        self.dtype = buffer.type.dtype
+        self.vars = offset.vars | (guard.vars if guard else frozenset())
+
+    @property
+    def operands(self):
+        return (*index_reads(self.offset), *((self.guard,) if self.guard else ()))
+
+    def __str__(self) -> str:
+        return f"{self.buffer.name}[{self.offset}]"
+
+
+class Call(Expr):
+    """A scalar operation by name (backends.scalar knows them all)."""
+
+    __slots__ = ("name", "args")
+
+    def __init__(self, name: str, args: tuple[Expr, ...], dtype: DType):
+        self.name, self.args, self.dtype = name, args, dtype
+        self.vars = frozenset().union(*(a.vars for a in args)) if args else frozenset()
+
+    @property
+    def operands(self):
+        return self.args
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(str, self.args))})"
+
+
+class Reduce(Expr):
+    """`combine` (add, mul, maximum) of `body` over all values of the bound `loops`."""
+
+    __slots__ = ("combine", "loops", "body")
+
+    def __init__(self, combine: str, loops: tuple[Var, ...], body: Expr):
+        self.combine, self.loops, self.body = combine, loops, body
+        self.dtype, self.vars = body.dtype, body.vars - frozenset(loops)
+
+    @property
+    def operands(self):
+        return (self.body,)
+
+    def __str__(self) -> str:
+        bound = ",".join(f"{v}<{v.extent}" for v in self.loops)
+        return f"{self.combine}_{{{bound}}} {self.body}"
+
+
+class ArgReduce(Expr):
+    """`position` (int64) at the first largest `body` over the bound `loop`; nan counts as largest."""
+
+    __slots__ = ("loop", "body", "position")
+
+    def __init__(self, loop: Var, body: Expr, position: Expr):
+        self.loop, self.body, self.position = loop, body, position
+        self.dtype = position.dtype
+        self.vars = (body.vars | position.vars) - {loop}
+
+    @property
+    def operands(self):
+        return self.body, self.position
+
+    def __str__(self) -> str:
+        return f"argmax_{{{self.loop}<{self.loop.extent}}} {self.body}"
+
+
+class Accumulator(Expr):
+    """The finished sum of the contraction a kernel is built around, at the current position."""
+
+    __slots__ = ()
+
+    def __init__(self, dtype: DType, loops: tuple[Var, ...]):
+        self.dtype, self.vars = dtype, frozenset(loops)
+
+    def __str__(self) -> str:
+        return "acc"
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A dense row-major array a kernel reads or writes; `slot` is its place in the argument list."""
+
+    name: str
+    slot: int
+    type: TensorType
+
+
+@dataclass(frozen=True)
+class Store:
+    """buffer[offset] = value at every point of the domain that `offset` depends on."""
+
+    buffer: Buffer
+    offset: Index
+    value: Expr
+
+    @property
+    def vars(self) -> frozenset[Var]:
+        return self.offset.vars | self.value.vars
+
+    def __str__(self) -> str:
+        return f"{self.buffer.name}[{self.offset}] = {self.value}"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One compiled unit: `kind` says which code generator runs it, `extra` is what that one needs."""
+
+    name: str
+    kind: str  # map | contract | scatter | sort
+    buffers: tuple[Buffer, ...]
+    outputs: int  # the last `outputs` buffers are written
+    domain: tuple[Var, ...]
+    stores: tuple[Store, ...]
+    extra: Any = field(default=None)
+
+    def __str__(self) -> str:
+        split = len(self.buffers) - self.outputs
+        names = [f"{b.name}: {b.type}" for b in self.buffers[:split]]
+        names += [f"out {b.name}: {b.type}" for b in self.buffers[split:]]
+        loops = ", ".join(f"{v}<{v.extent}" for v in self.domain)
+        head = f"kernel {self.name} [{self.kind}]({', '.join(names)}) over {loops} {{"
+        body = [f"  {s}" for s in self.stores]
+        if self.extra is not None:
+            body.insert(0, f"  with {self.extra}")
+        return "\n".join([head, *body, "}"])
+
+
+def index_reads(index: Index) -> tuple[Expr, ...]:
+    """The data-dependent parts of an index expression."""
+    out: list[Expr] = []
+    for atom, _ in index.terms:
+        inner = getattr(atom, "of", None)
+        if inner is not None:
+            out.extend(index_reads(inner))
+        elif hasattr(atom, "value"):
+            out.append(atom.value)
+    return tuple(out)
+
+
+def walk(roots) -> list[Expr]:
+    """Every expression reachable from `roots`, operands first, each once."""
+    order: list[Expr] = []
+    seen: set[int] = set()
+    stack: list[tuple[Expr, bool]] = [(r, False) for r in roots]
+    while stack:
+        expr, ready = stack.pop()
+        if ready:
+            order.append(expr)
+        elif id(expr) not in seen:
+            seen.add(id(expr))
+            stack.append((expr, True))
+            stack.extend((x, False) for x in expr.operands)
+    return order

@@ -1,0 +1,137 @@
+"""From a fused group of nodes to one kernel, by composing the ops' `element` rules.
+
+`Lowering.at(node, position)` is the scalar expression of one element; movement ops only change the
+position, so views cost nothing. No op is named here: each says itself what an element of it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .graph import Graph, Node
+from .index import Index, Var, linear
+from .kernel_builder import KernelBuilder
+from .loops import Accumulator, Buffer, Expr, Kernel, Store
+from .op import OpError
+
+
+class NotFusible(Exception):
+    """These nodes cannot be one kernel; the fusion pass keeps them apart."""
+
+
+@dataclass
+class Operand:
+    """What an op's `element` rule sees of an operand: its type, and its value at a position."""
+
+    lowering: Lowering
+    node: Node
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.node.type.shape
+
+    @property
+    def dtype(self):
+        return self.node.type.dtype
+
+    def __call__(self, idx: tuple[Index, ...]) -> Expr:
+        return self.lowering.at(self.node, idx)
+
+
+class Lowering:
+    """Scalar code of a group of nodes over a loop domain; records where each node was read."""
+
+    def __init__(self, leaves: dict[Node, Any], domain: tuple[Var, ...], center: Node | None = None):
+        self.k = KernelBuilder(domain)
+        self.leaves, self.center = leaves, center
+        self.accesses: dict[Node, dict[tuple[Index, ...], Expr]] = {}
+        self._memo: dict[tuple, Expr] = {}
+
+    def at(self, node: Node, idx: tuple[Index, ...]) -> Expr:
+        key = (node, idx, id(self.k._guard))
+        found = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = self._element(node, idx)
+            self.accesses.setdefault(node, {})[idx] = found
+        return found
+
+    def _element(self, node: Node, idx: tuple[Index, ...]) -> Expr:
+        if node is self.center:
+            return Accumulator(node.type.dtype, self.k.domain)
+        leaf = self.leaves.get(node)
+        if leaf is not None:
+            return self.k.load(leaf, idx)
+        if node.op.element is None:
+            raise OpError(f"{node.name} has no scalar code; a backend needs a kernel for it")
+        operands = [Operand(self, x) for x in node.inputs]
+        return node.op.element(self.k, idx, *operands, **node.attrs)
+
+
+def domain_of(shape: tuple[int, ...]) -> tuple[tuple[Var, ...], tuple[Index, ...]]:
+    """Loop variables for the axes of `shape` (none for axes of length 1) and the position."""
+    loops = tuple(Var(f"i{axis}", n) for axis, n in enumerate(shape))
+    return tuple(v for v in loops if v.extent != 1), tuple(Index.of(v) for v in loops)
+
+
+def make_buffers(body: Graph) -> tuple[dict[Node, Buffer], list[Buffer]]:
+    """Buffers of a group's operands (by node) and of its results."""
+    leaves = {n: Buffer(f"x{i}", i, n.type) for i, n in enumerate(body.inputs)}
+    start = len(body.inputs)
+    outs = [Buffer(f"y{i}", start + i, n.type) for i, n in enumerate(body.outputs)]
+    return leaves, outs
+
+
+def primary_output(body: Graph) -> Node:
+    """The result that spans the loops: the largest, the last of equals (it reads the others)."""
+    return max(reversed(body.outputs), key=lambda n: n.type.size)
+
+
+def positions(lowering: Lowering, body: Graph, primary: Node, idx) -> list[tuple[Index, ...]]:
+    """Where in the domain each result of the group is computed; NotFusible when there is no place."""
+    lowering.at(primary, idx)
+    places = []
+    for out in body.outputs:
+        seen = lowering.accesses.get(out, {})
+        if out is primary or (not seen and out.type.shape == primary.type.shape):
+            place = idx
+        elif len(seen) == 1:
+            place = next(iter(seen))
+        else:
+            raise NotFusible(f"{out} is read at {len(seen)} positions")
+        if not is_full_position(place, out.type.shape):
+            raise NotFusible(f"{out} is not computed once per element")
+        places.append(place)
+    return places
+
+
+def is_full_position(idx: tuple[Index, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a position is made of distinct loop variables that span `shape` exactly."""
+    seen = set()
+    for i, n in zip(idx, shape, strict=True):
+        if n == 1:
+            if not (i.is_const and i.const == 0):
+                return False
+            continue
+        if i.const or len(i.terms) != 1:
+            return False
+        (atom, c), = i.terms
+        if not isinstance(atom, Var) or c != 1 or atom.extent != n or atom in seen:
+            return False
+        seen.add(atom)
+    return True
+
+
+def lower_map(body: Graph, name: str) -> Kernel:
+    """The kernel of a group without a contraction: loops over the primary result."""
+    leaves, outs = make_buffers(body)
+    primary = primary_output(body)
+    domain, idx = domain_of(primary.type.shape)
+    lowering = Lowering(leaves, domain)
+    places = positions(lowering, body, primary, idx)
+    stores = tuple(
+        Store(out, linear(place, node.type.shape), lowering.at(node, place))
+        for out, node, place in zip(outs, body.outputs, places, strict=True)
+    )
+    buffers = (*leaves.values(), *outs)
+    return Kernel(name, "map", buffers, len(outs), domain, stores)

@@ -1,0 +1,276 @@
+"""matmul and the three convolutions, each the adjoint of the others.
+
+Backends choose the algorithm; `element` is the plain sum of products, right for every dtype.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..op import Contraction, OpError, op, require
+from ..types import TensorType
+from .movement import flip, permute
+
+
+def _accumulate(dtype) -> np.dtype:
+    """16-bit floats are multiplied and summed in float32; bool has no product."""
+    return np.dtype(np.float32) if dtype.itemsize == 2 and dtype.kind not in "iu" else dtype
+
+
+@op
+class matmul(Contraction):
+    """Matrix product of the last two axes: [..., M, K] @ [..., K, N] with equal leading axes."""
+
+    def type(a, b):
+        ok = len(a.shape) == len(b.shape) >= 2 and a.shape[:-2] == b.shape[:-2]
+        ok = ok and a.shape[-1] == b.shape[-2] and a.dtype is b.dtype and a.dtype.kind != "b"
+        if not ok:
+            raise OpError(f"matmul: shapes cannot be multiplied ({a} and {b})")
+        return TensorType((*a.shape[:-1], b.shape[-1]), a.dtype)
+
+    def eval(a, b):
+        wide = _accumulate(a.dtype)
+        return np.matmul(a.astype(wide, copy=False), b.astype(wide, copy=False)).astype(a.dtype)
+
+    def vjp(g, y, a, b):
+        return lambda: matmul(g, transpose(b)), lambda: matmul(transpose(a), g)
+
+    def element(k, idx, a, b):
+        def body(inner):
+            (j,) = inner
+            return k.mul(a((*idx[:-1], j)), b((*idx[:-2], j, idx[-1])))
+
+        return k.reduce("add", (a.shape[-1],), body, a.dtype)
+
+
+def transpose(x):
+    """The last two axes exchanged."""
+    rank = len(x.shape)
+    return permute(x, dims=(*range(rank - 2), rank - 1, rank - 2))
+
+
+class Window(tuple):
+    """Static geometry of one spatial axis: (kernel, stride, low, high, dilation)."""
+
+    @property
+    def span(self) -> int:
+        kernel, _, _, _, dilation = self
+        return (kernel - 1) * dilation + 1
+
+    def count(self, n: int) -> int:
+        """Number of window positions over an axis of length n."""
+        _, stride, low, high, _ = self
+        return (n + low + high - self.span) // stride + 1
+
+
+def windows(kernel, stride, padding, dilation) -> list[Window]:
+    """One `Window` per spatial axis from the attributes of a conv or pool."""
+    return [
+        Window((n, s, lo, hi, d))
+        for n, s, (lo, hi), d in zip(kernel, stride, padding, dilation, strict=True)
+    ]
+
+
+def check_geometry(name, rank, stride, padding, dilation):
+    ok = len(stride) == len(padding) == len(dilation) == rank
+    ok = ok and all(s > 0 for s in stride) and all(d > 0 for d in dilation)
+    ok = ok and all(lo >= 0 and hi >= 0 for lo, hi in padding)
+    require(ok, f"{name}: needs {rank} positive strides and dilations and paddings >= 0, got "
+            f"stride={tuple(stride)} padding={tuple(padding)} dilation={tuple(dilation)}")
+
+
+def pad_spatial(x: np.ndarray, padding, value=0) -> np.ndarray:
+    widths = [(0, 0)] * (x.ndim - len(padding)) + [tuple(p) for p in padding]
+    return np.pad(x, widths, constant_values=value) if any(map(any, widths)) else x
+
+
+def sliding(x: np.ndarray, kernel, stride, dilation) -> np.ndarray:
+    """[..., *out, *kernel] view of the windows over the last axes of a padded array."""
+    rank = len(kernel)
+    spans = tuple((n - 1) * d + 1 for n, d in zip(kernel, dilation, strict=True))
+    axes = tuple(range(x.ndim - rank, x.ndim))
+    view = np.lib.stride_tricks.sliding_window_view(x, spans, axes)
+    steps = (*(np.s_[::s] for s in stride), *(np.s_[::d] for d in dilation))
+    return view[(..., *steps)]
+
+
+def _groups(array: np.ndarray, axis: int, groups: int):
+    return np.split(array, groups, axis)
+
+
+@op
+class conv(Contraction):
+    """Cross-correlation: x [N, C, *S], w [O, C/groups, *K] -> [N, O, *S'].
+
+    `padding` holds (low, high) zeros per spatial axis.
+    """
+
+    def type(x, w, *, stride, padding, dilation, groups):
+        rank = len(x.shape) - 2
+        check_geometry("conv", rank, stride, padding, dilation)
+        ok = rank >= 1 and len(w.shape) == rank + 2 and x.dtype is w.dtype and groups >= 1
+        ok = ok and x.shape[1] == w.shape[1] * groups and w.shape[0] % groups == 0
+        if not ok:
+            raise OpError(
+                f"conv: input {x} and weight {w} with groups={groups} do not fit: expected input "
+                f"[N, {w.shape[1] * groups if len(w.shape) > 1 else '?'}, ...]"
+            )
+        geometry = windows(w.shape[2:], stride, padding, dilation)
+        out = tuple(g.count(n) for g, n in zip(geometry, x.shape[2:], strict=True))
+        if min(out) < 1:
+            raise OpError(f"conv: kernel {w.shape[2:]} is larger than the padded input {x}")
+        return TensorType((x.shape[0], w.shape[0], *out), x.dtype)
+
+    def eval(x, w, *, stride, padding, dilation, groups):
+        wide = _accumulate(x.dtype)
+        padded = pad_spatial(x.astype(wide, copy=False), padding)
+        rank = len(stride)
+        outs = []
+        pairs = zip(_groups(padded, 1, groups), _groups(w.astype(wide, copy=False), 0, groups))  # noqa: B905
+        for part, weight in pairs:
+            view = sliding(part, w.shape[2:], stride, dilation)  # N C *out *K
+            taps = tuple(range(2 + rank, 2 + 2 * rank))
+            out = np.tensordot(view, weight, ((1, *taps), (1, *range(2, 2 + rank))))
+            outs.append(np.moveaxis(out, -1, 1))
+        return np.concatenate(outs, 1).astype(x.dtype, copy=False)
+
+    def vjp(g, y, x, w, *, stride, padding, dilation, groups):
+        geometry = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return (
+            lambda: conv_transpose(g, w, input_size=tuple(x.shape[2:]), **geometry),
+            lambda: conv_weight(x, g, kernel_size=tuple(w.shape[2:]), **geometry),
+        )
+
+    def element(k, idx, x, w, *, stride, padding, dilation, groups):
+        geometry = windows(w.shape[2:], stride, padding, dilation)
+        first = (idx[1] // (w.shape[0] // groups)) * w.shape[1]
+
+        def body(inner):
+            c, *taps = inner
+            inside, at = window_position(k, idx[2:], taps, geometry, x.shape[2:])
+            value = k.guarded(inside, lambda: x((idx[0], first + c, *at)), k.const(0, x.dtype))
+            return k.mul(value, w((idx[1], c, *taps)))
+
+        return k.reduce("add", w.shape[1:], body, x.dtype)
+
+
+def window_position(k, outer, taps, geometry, shape):
+    """(guards, input position) of tap `taps` of the window at output position `outer`."""
+    inside, at = [], []
+    for o, t, g, n in zip(outer, taps, geometry, shape, strict=True):
+        _, stride, low, high, dilation = g
+        i = o * stride + t * dilation - low
+        if low or high:
+            inside.append(k.index_inside(i, n))
+        at.append(i)
+    return inside, at
+
+
+@op
+class conv_transpose(Contraction):
+    """Adjoint of conv in x: g [N, O, *S'], w [O, C/groups, *K] -> [N, C, *input_size]."""
+
+    def type(g, w, *, input_size, stride, padding, dilation, groups):
+        check_geometry("conv_transpose", len(input_size), stride, padding, dilation)
+        x = TensorType((g.shape[0], w.shape[1] * groups, *input_size), g.dtype)
+        expected = conv.type(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+        require(expected == g, f"conv_transpose: gradient should be {expected}, got {g}")
+        return x
+
+    def eval(g, w, *, input_size, stride, padding, dilation, groups):
+        wide = _accumulate(g.dtype)
+        sizes = [n + lo + hi for n, (lo, hi) in zip(input_size, padding, strict=True)]
+        outs = []
+        pairs = zip(_groups(g.astype(wide, copy=False), 1, groups), _groups(w.astype(wide, copy=False), 0, groups))  # noqa: B905,E501
+        for part, weight in pairs:
+            out = np.zeros((g.shape[0], w.shape[1], *sizes), wide)
+            for taps in np.ndindex(*w.shape[2:]):
+                spot = tuple(
+                    np.s_[t * d : t * d + (m - 1) * s + 1 : s]
+                    for t, d, s, m in zip(taps, dilation, stride, g.shape[2:], strict=True)
+                )
+                tap = np.tensordot(part, weight[(slice(None), slice(None), *taps)], ((1,), (0,)))
+                out[(slice(None), slice(None), *spot)] += np.moveaxis(tap, -1, 1)
+            outs.append(out)
+        inner = tuple(slice(lo, lo + n) for n, (lo, _) in zip(input_size, padding, strict=True))
+        whole = np.concatenate(outs, 1)[(slice(None), slice(None), *inner)]
+        return whole.astype(g.dtype, copy=False)
+
+    def vjp(u, y, g, w, *, input_size, stride, padding, dilation, groups):
+        geometry = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return (
+            lambda: conv(u, w, **geometry),
+            lambda: conv_weight(u, g, kernel_size=tuple(w.shape[2:]), **geometry),
+        )
+
+    def element(k, idx, g, w, *, input_size, stride, padding, dilation, groups):
+        per_group = w.shape[0] // groups
+        group, c = idx[1] // w.shape[1], idx[1] % w.shape[1]
+
+        def body(inner):
+            o, *taps = inner
+            inside, at = [], []
+            rows = zip(idx[2:], taps, stride, padding, dilation, g.shape[2:], strict=True)
+            for i, t, s, (low, _), d, m in rows:
+                j = i + low - t * d
+                inside.append(k.index_inside(j, (m - 1) * s + 1))
+                if s > 1:
+                    inside.append(k.index_eq(j % s, k.index(0)))
+                at.append(j // s)
+            channel = group * per_group + o
+            value = k.guarded(inside, lambda: g((idx[0], channel, *at)), k.const(0, g.dtype))
+            return k.mul(value, w((channel, c, *taps)))
+
+        return k.reduce("add", (per_group, *w.shape[2:]), body, g.dtype)
+
+
+@op
+class conv_weight(Contraction):
+    """Adjoint of conv in w: x [N, C, *S], g [N, O, *S'] -> [O, C/groups, *kernel_size]."""
+
+    def type(x, g, *, kernel_size, stride, padding, dilation, groups):
+        check_geometry("conv_weight", len(kernel_size), stride, padding, dilation)
+        w = TensorType((g.shape[1], x.shape[1] // groups, *kernel_size), x.dtype)
+        expected = conv.type(x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+        require(expected == g, f"conv_weight: gradient should be {expected}, got {g}")
+        return w
+
+    def eval(x, g, *, kernel_size, stride, padding, dilation, groups):
+        wide = _accumulate(x.dtype)
+        rank = len(stride)
+        padded = pad_spatial(x.astype(wide, copy=False), padding)
+        outs = []
+        pairs = zip(_groups(padded, 1, groups), _groups(g.astype(wide, copy=False), 1, groups))  # noqa: B905
+        for part, grad in pairs:
+            view = sliding(part, kernel_size, stride, dilation)
+            used = tuple(slice(0, m) for m in g.shape[2:])
+            view = view[(slice(None), slice(None), *used)]
+            space = tuple(range(2, 2 + rank))
+            outs.append(np.tensordot(grad, view, ((0, *space), (0, *space))))
+        return np.concatenate(outs, 0).astype(x.dtype, copy=False)
+
+    def vjp(u, y, x, g, *, kernel_size, stride, padding, dilation, groups):
+        geometry = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return (
+            lambda: conv_transpose(g, u, input_size=tuple(x.shape[2:]), **geometry),
+            lambda: conv(x, u, **geometry),
+        )
+
+    def element(k, idx, x, g, *, kernel_size, stride, padding, dilation, groups):
+        geometry = windows(kernel_size, stride, padding, dilation)
+        per_group = x.shape[1] // groups
+        channel = (idx[0] // (g.shape[1] // groups)) * per_group + idx[1]
+
+        def body(inner):
+            n, *at = inner
+            inside, source = window_position(k, at, idx[2:], geometry, x.shape[2:])
+            value = k.guarded(inside, lambda: x((n, channel, *source)), k.const(0, x.dtype))
+            return k.mul(value, g((n, idx[0], *at)))
+
+        return k.reduce("add", (g.shape[0], *g.shape[2:]), body, x.dtype)
+
+
+def rotate_kernel(w):
+    """w [O, C, *K] -> [C, O, *K] with the taps reversed: conv_transpose as a conv (stride 1)."""
+    rank = len(w.shape)
+    return flip(permute(w, dims=(1, 0, *range(2, rank))), axes=tuple(range(2, rank)))

@@ -1,0 +1,139 @@
+"""Reading and writing by index tensors: take / index_add (an adjoint pair), index_put, argsort.
+
+torch.gather, embedding and advanced indexing are `take` on reshaped operands. Indices must be in
+[0, length): the front end wraps negative ones; eager mode raises IndexError, compiled code checks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..op import Op, OpError, check_axes, op, require
+from ..types import TensorType, int64
+from .creation import zeros_like
+from .movement import permute, reshape
+
+
+def check_range(name: str, index: np.ndarray, length: int) -> None:
+    """IndexError, naming the offending value, unless all indices are in [0, length)."""
+    if index.size and (index.min() < 0 or index.max() >= length):
+        bad = index[(index < 0) | (index >= length)].flat[0]
+        raise IndexError(f"{name}: index {bad} is out of bounds for an axis of length {length}")
+
+
+def _check_index(name, index):
+    require(index.dtype.kind in "iu", f"{name}: index must be an integer tensor, got {index}")
+
+
+@op
+class take(Op):
+    """x[..., index, ...] along `axis`: the axis is replaced by the axes of `index`."""
+
+    def type(x, index, *, axis):
+        check_axes("take", (axis,), len(x.shape))
+        _check_index("take", index)
+        return TensorType((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]), x.dtype)
+
+    def eval(x, index, *, axis):
+        check_range("take", index, x.shape[axis])
+        return np.take(x, index, axis)
+
+    def vjp(g, y, x, index, *, axis):
+        flat = reshape(index, shape=(index_count(index),))
+        shape = (*x.shape[:axis], index_count(index), *x.shape[axis + 1 :])
+        return (index_add(zeros_like(x), flat, reshape(g, shape=shape), axis=axis), None)
+
+    def element(k, idx, x, index, *, axis):
+        rank = len(index.shape)
+        at = k.as_index(index(idx[axis : axis + rank]), x.shape[axis])
+        return x((*idx[:axis], at, *idx[axis + rank :]))
+
+
+def index_count(index) -> int:
+    return int(np.prod(index.shape, dtype=np.int64))
+
+
+def _check_source(name, x, index, source, axis):
+    check_axes(name, (axis,), len(x.shape))
+    _check_index(name, index)
+    expected = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    if len(index.shape) != 1 or source.shape != expected or source.dtype is not x.dtype:
+        raise OpError(f"{name}: source should be {x.dtype.short}{list(expected)}, got {source}")
+    return x
+
+
+@op
+class index_add(Op):
+    """x with source[..., j, ...] added at index[j] along `axis`; repeated indices accumulate."""
+
+    def type(x, index, source, *, axis):
+        return _check_source("index_add", x, index, source, axis)
+
+    def eval(x, index, source, *, axis):
+        check_range("index_add", index, x.shape[axis])
+        out = np.array(x)
+        np.add.at(np.moveaxis(out, axis, 0), index, np.moveaxis(source, axis, 0))
+        return out
+
+    def vjp(g, y, x, index, source, *, axis):
+        return g, None, lambda: take(g, index, axis=axis)
+
+
+@op
+class index_put(Op):
+    """x with source[..., j, ...] stored at index[j] along `axis`; the last of equal indices wins."""
+
+    def type(x, index, source, *, axis):
+        return _check_source("index_put", x, index, source, axis)
+
+    def eval(x, index, source, *, axis):
+        check_range("index_put", index, x.shape[axis])
+        out = np.array(x)
+        np.moveaxis(out, axis, 0)[index] = np.moveaxis(source, axis, 0)
+        return out
+
+    def vjp(g, y, x, index, source, *, axis):
+        def kept():
+            shape = tuple(index_count(index) if i == axis else n for i, n in enumerate(x.shape))
+            from .creation import full_like
+
+            return index_put(g, index, full_like(g, 0, shape=shape), axis=axis)
+
+        return kept, None, lambda: take(g, index, axis=axis)
+
+
+@op
+class argsort(Op):
+    """Indices (int64) that sort x along `axis`, ascending and stable; nan sorts last."""
+
+    differentiable = False
+
+    def type(x, *, axis, descending):
+        check_axes("argsort", (axis,), len(x.shape))
+        return TensorType(x.shape, int64)
+
+    def eval(x, *, axis, descending):
+        if not descending:
+            return np.argsort(x, axis=axis, kind="stable").astype(np.int64)
+        backward = np.flip(x, axis)
+        order = np.flip(np.argsort(backward, axis=axis, kind="stable"), axis)
+        return (x.shape[axis] - 1 - order).astype(np.int64)
+
+    def vjp(g, y, x, **attrs):
+        return (None,)
+
+    def element(k, idx, x, *, axis, descending):
+        """Rank of each element by counting, inverted by a search: right, quadratic in the axis."""
+        n = x.shape[axis]
+
+        def at(i):
+            return x((*idx[:axis], i, *idx[axis + 1 :]))
+
+        return k.argsort(n, at, idx[axis], descending)
+
+
+def move_axis_last(x, axis):
+    """x with `axis` last, and the order that undoes it."""
+    rank = len(x.shape)
+    dims = (*(i for i in range(rank) if i != axis), axis)
+    return permute(x, dims=dims), tuple(dims.index(i) for i in range(rank))

@@ -1,0 +1,73 @@
+"""Parameter and Buffer: tensors that a Module registers when they are assigned to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nncomp
+
+from ..tensor import Tensor
+
+
+def _rebuild(cls: type, data: Tensor, requires_grad: bool, state: dict) -> Tensor:
+    """Make a Parameter again from a pickle."""
+    parameter = cls(data, requires_grad)
+    parameter.__dict__.update(state)
+    return parameter
+
+
+class Parameter(Tensor):
+    """A tensor that is a weight of a Module; it shares the storage of ``data``.
+
+    ``requires_grad`` is True by default and, unlike for other results, not influenced by
+    ``no_grad``. Assigning one to an attribute of a Module adds it to ``parameters()``.
+    """
+
+    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
+        if data is None:
+            data = nncomp.empty(0)
+        if not isinstance(data, Tensor):
+            raise TypeError(
+                f"Parameter got data of type {type(data).__name__}, expected a Tensor; "
+                "convert it first with nncomp.tensor(data)."
+            )
+        return Tensor._make_subclass(cls, data.detach(), requires_grad)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass  # all work is in __new__, as the storage must exist first
+
+    def __repr__(self) -> str:
+        return "Parameter containing:\n" + super().__repr__()
+
+    def __deepcopy__(self, memo: dict) -> Parameter:
+        if id(self) not in memo:
+            copied = type(self)(self.data.clone(), self.requires_grad)
+            memo[id(self)] = copied
+        return memo[id(self)]
+
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        return _rebuild, (type(self), self.data, self.requires_grad, {})
+
+
+class Buffer(Tensor):
+    """A tensor that is state of a Module but no weight; ``persistent`` puts it in state_dict."""
+
+    persistent: bool
+
+    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Buffer:
+        if data is None:
+            data = nncomp.empty(0)
+        buffer = Tensor._make_subclass(cls, data.detach(), data.requires_grad)
+        buffer.persistent = persistent
+        return buffer
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __deepcopy__(self, memo: dict) -> Buffer:
+        if id(self) not in memo:
+            memo[id(self)] = Buffer(self.data.clone(), persistent=self.persistent)
+        return memo[id(self)]
+
+
+__all__ = ["Buffer", "Parameter"]

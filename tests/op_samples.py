@@ -1,0 +1,273 @@
+"""One row per primitive sample: what every interpreter, gradient and backend test runs.
+
+A `Sample` is data. `make_operands` draws its operands, `sample_graph` makes the graph of the one op.
+Operand dtype `T` is the float type under test (float32 unless a test says otherwise).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from nncomp.ir.graph import Graph, build_node, input_node
+from nncomp.ir.op import OPS
+from nncomp.ir.parser import parse_graph
+from nncomp.ir.types import TensorType, dtype_of_name
+
+
+class Sample(NamedTuple):
+    """`ranges`: (low, high) per operand, `distinct` for values without ties, or an array.
+
+    `tol` is the relative error a backend may make in float32; `smooth` is False where finite
+    differences do not apply.
+    """
+
+    op: str
+    shapes: tuple[tuple[int, ...], ...]
+    attrs: dict
+    dtypes: tuple[str, ...]
+    ranges: tuple
+    tol: float = 2e-6
+    smooth: bool = True
+
+    @property
+    def id(self) -> str:
+        shapes = "_".join("x".join(map(str, s)) or "scalar" for s in self.shapes) or "none"
+        return f"{self.op}-{shapes}-{'_'.join(self.dtypes)}"
+
+
+class Values(NamedTuple):
+    """An operand with these values (an unhashable array would not do in a NamedTuple of data)."""
+
+    items: tuple
+
+
+def make_operands(sample: Sample, rng: np.random.Generator, dtype: str = "f32") -> list[np.ndarray]:
+    """Operands of the sample; those of dtype `T` get `dtype`."""
+    return [
+        _draw(rng, shape, dtype_of_name(dtype if name == "T" else name), values)
+        for shape, name, values in zip(sample.shapes, sample.dtypes, sample.ranges, strict=True)
+    ]
+
+
+def _draw(rng, shape, dtype, values) -> np.ndarray:
+    count = int(np.prod(shape, dtype=np.int64))
+    if isinstance(values, Values):
+        return np.asarray(values.items).astype(dtype.numpy).reshape(shape)
+    if values == "distinct":
+        return (rng.permutation(count) - count // 2).astype(dtype.numpy).reshape(shape)
+    low, high = values
+    if dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(np.bool_)
+    if dtype.kind in "iu":
+        return rng.integers(low, high, shape).astype(dtype.numpy)
+    return rng.uniform(low, high, shape).astype(dtype.numpy)
+
+
+def sample_graph(sample: Sample, dtype: str = "f32") -> Graph:
+    """The graph that applies the op once to inputs x0, x1, ..."""
+    inputs = [
+        input_node(f"x{i}", TensorType(shape, dtype_of_name(dtype if name == "T" else name)))
+        for i, (shape, name) in enumerate(zip(sample.shapes, sample.dtypes, strict=True))
+    ]
+    result = build_node(OPS[sample.op], inputs, sample_attrs(sample, dtype))
+    return Graph(sample.op, inputs, result if isinstance(result, tuple) else (result,))
+
+
+def sample_attrs(sample: Sample, dtype: str) -> dict:
+    """The attributes; graph texts are parsed and `T` becomes the dtype under test."""
+
+    def value(v):
+        if isinstance(v, str) and v.startswith("graph "):
+            return parse_graph(v.replace("T[", f"{dtype}["))
+        return dtype_of_name(dtype) if isinstance(v, str) and v == "T" else v
+
+    return {key: value(v) for key, v in sample.attrs.items()}
+
+
+def S(op, *shapes, attrs=None, dtypes=None, ranges=None, **rest) -> Sample:
+    """A row with the usual defaults: float operands between -2 and 2."""
+    return Sample(
+        op,
+        shapes,
+        attrs or {},
+        dtypes or ("T",) * len(shapes),
+        ranges or ((-2.0, 2.0),) * len(shapes),
+        **rest,
+    )
+
+
+def each(op, operands=1, shapes=((), (0, 3), (2, 3), (37,)), **rest) -> list[Sample]:
+    """An elementwise op at several shapes: 0-d, empty, small, odd length."""
+    return [S(op, *(shape,) * operands, **rest) for shape in shapes]
+
+
+def integers(op, operands=2, names=("i32", "i64", "u8", "i8"), low=0, high=20, **rest):
+    """An elementwise op at integer types."""
+    return [
+        S(op, *((2, 3),) * operands, dtypes=(name,) * operands, ranges=((low, high),) * operands, **rest)
+        for name in names
+    ]
+
+
+POSITIVE = ((0.2, 3.0),)
+KINKS = dict(smooth=False)
+
+ELEMENTWISE = [
+    *each("neg"), *integers("neg", 1), *each("abs"), *integers("abs", 1, ("i32", "i8"), -20),
+    *each("exp"), *each("log", ranges=POSITIVE), *each("log1p", ranges=((-0.7, 3.0),)),
+    *each("expm1"), *each("sin"), *each("cos"), *each("tanh"), *each("erf"),
+    *each("sqrt", ranges=POSITIVE), *each("sigmoid"), *each("floor"), *each("round"),
+    *each("add", 2), *integers("add"), *each("sub", 2), *integers("sub"),
+    *each("mul", 2), *integers("mul"), *each("div", 2, ranges=((-2, 2), (0.5, 2))),
+    *each("pow", 2, ranges=((0.3, 2), (-2, 2))), *integers("pow", high=4),
+    S("pow", (5,), (5,), dtypes=("i32", "i32"),
+      ranges=(Values((2, -1, -1, 1, 3)), Values((-1, -2, -3, -1, 0)))),
+    *each("maximum", 2), *integers("maximum"), *each("minimum", 2), *integers("minimum"),
+    *each("remainder", 2, ranges=((-5, 5), (0.7, 2))), *integers("remainder", low=0, high=9),
+    S("remainder", (4,), (4,), dtypes=("i32", "i32"),
+      ranges=(Values((-7, 7, -7, 5)), Values((3, -3, -3, 0)))),
+    *each("floor_divide", 2, ranges=((-5, 5), (0.7, 2))), *integers("floor_divide", high=9),
+    S("floor_divide", (4,), (4,), dtypes=("i32", "i32"),
+      ranges=(Values((-7, 7, -7, 5)), Values((3, -3, -3, 0)))),
+    *each("atan2", 2, ranges=((0.3, 2), (-2, 2))),
+    *integers("bitwise_and", names=("i32", "u8", "bool")),
+    *integers("bitwise_or", names=("i64", "u8", "bool")),
+    *integers("bitwise_xor", names=("i32", "i8", "bool")),
+    *integers("shift_left", high=6), *integers("shift_right", high=6),
+    S("shift_right", (3,), (3,), dtypes=("i32", "i32"), ranges=((-99, -1), (0, 5))),
+]
+
+SELECTION = [
+    *(s for op in ("eq", "lt", "le") for s in (*each(op, 2), *integers(op, names=("i32", "bool")))),
+    *(S("where", shape, shape, shape, dtypes=("bool", "T", "T")) for shape in ((), (0,), (3, 4))),
+    S("where", (4,), (4,), (4,), dtypes=("bool", "i64", "i64"), ranges=((0, 2), (0, 9), (0, 9))),
+    *each("cast", attrs={"dtype": "T"}),
+    S("cast", (6,), attrs={"dtype": dtype_of_name("i32")}, ranges=((-9, 9),)),
+    S("cast", (6,), attrs={"dtype": dtype_of_name("u8")}, ranges=((-50, 400),)),
+    S("cast", (6,), attrs={"dtype": dtype_of_name("bool")}, dtypes=("i64",), ranges=((-1, 2),)),
+    S("cast", (6,), attrs={"dtype": "T"}, dtypes=("i64",), ranges=((-99, 99),)),
+    S("cast", (6,), attrs={"dtype": "T"}, dtypes=("bool",)),
+    S("cast", (6,), attrs={"dtype": dtype_of_name("i8")}, dtypes=("i32",), ranges=((-999, 999),)),
+]
+
+CREATION = [
+    S("full", attrs=dict(value=1.5, shape=(2, 3), dtype="T")),
+    S("full", attrs=dict(value=True, shape=(), dtype=dtype_of_name("bool"))),
+    S("full", attrs=dict(value=7, shape=(0, 2), dtype=dtype_of_name("i64"))),
+    S("iota", attrs=dict(shape=(3, 4), axis=1, dtype=dtype_of_name("i64"))),
+    S("iota", attrs=dict(shape=(3, 4), axis=0, dtype="T")),
+    S("random_bits", (2,), attrs=dict(shape=(5, 7)), dtypes=("i64",), ranges=((0, 2**40),)),
+    S("random_bits", (2,), attrs=dict(shape=(0,)), dtypes=("i64",), ranges=((0, 9),)),
+]
+
+MOVEMENT = [
+    S("reshape", (2, 6), attrs=dict(shape=(3, 4))), S("reshape", (1, 1), attrs=dict(shape=())),
+    S("reshape", (0, 3), attrs=dict(shape=(5, 0))), S("reshape", (), attrs=dict(shape=(1,))),
+    S("permute", (2, 3, 4), attrs=dict(dims=(2, 0, 1))), S("permute", (), attrs=dict(dims=())),
+    S("permute", (0, 3), attrs=dict(dims=(1, 0))),
+    S("expand", (2, 1, 3), attrs=dict(shape=(2, 4, 3))), S("expand", (1,), attrs=dict(shape=(0,))),
+    S("expand", (1, 1), attrs=dict(shape=(3, 5))), S("expand", (), attrs=dict(shape=())),
+    S("slice", (5, 7), attrs=dict(start=(1, 0), stop=(4, 7), step=(1, 3))),
+    S("slice", (5,), attrs=dict(start=(2,), stop=(2,), step=(1,))),
+    S("slice", (), attrs=dict(start=(), stop=(), step=())),
+    S("pad", (2, 3), attrs=dict(low=(1, 0), high=(0, 2), interior=(0, 1), value=0)),
+    S("pad", (0, 2), attrs=dict(low=(1, 0), high=(2, 0), interior=(3, 0), value=1.5)),
+    S("pad", (2,), attrs=dict(low=(1,), high=(1,), interior=(0,), value=3), dtypes=("i64",),
+      ranges=((0, 9),)),
+    S("flip", (2, 3, 4), attrs=dict(axes=(0, 2))), S("flip", (), attrs=dict(axes=())),
+    S("concat", (2, 3), (2, 1), (2, 0), attrs=dict(axis=1)), S("concat", (4,), attrs=dict(axis=0)),
+    S("concat", (0, 2), (3, 2), attrs=dict(axis=0)),
+]
+
+REDUCE = [
+    S("sum", (3, 4, 5), attrs=dict(axes=(0, 2))), S("sum", (), attrs=dict(axes=())),
+    S("sum", (0, 3), attrs=dict(axes=(0,))), S("sum", (64, 33), attrs=dict(axes=(1,))),
+    S("sum", (3, 4), attrs=dict(axes=(0, 1)), dtypes=("i64",), ranges=((-9, 9),)),
+    S("prod", (3, 4), attrs=dict(axes=(1,))), S("prod", (2, 3, 2), attrs=dict(axes=(0, 2))),
+    S("prod", (0, 3), attrs=dict(axes=(0,))), S("prod", (2, 3), attrs=dict(axes=())),
+    S("prod", (4,), attrs=dict(axes=(0,)), ranges=(Values((2.0, 0.0, 3.0, -1.0)),)),
+    S("amax", (3, 4), attrs=dict(axes=(1,)), ranges=("distinct",)),
+    S("amax", (2, 3, 4), attrs=dict(axes=(0, 2)), ranges=("distinct",)),
+    S("amax", (), attrs=dict(axes=())), S("amax", (0, 3), attrs=dict(axes=(1,))),
+    S("amax", (3, 4), attrs=dict(axes=(0,)), dtypes=("i32",), ranges=((-9, 9),)),
+    S("argmax", (3, 4), attrs=dict(axis=1), ranges=("distinct",)),
+    S("argmax", (5,), attrs=dict(axis=0), dtypes=("i64",), ranges=((0, 2),)),
+    S("argmax", (0, 2), attrs=dict(axis=1)),
+    S("cumsum", (3, 5), attrs=dict(axis=1)), S("cumsum", (0, 2), attrs=dict(axis=0)),
+    S("cumsum", (4,), attrs=dict(axis=0), dtypes=("i64",), ranges=((0, 9),)),
+]
+
+GEOMETRY = dict(stride=(1, 2), padding=((1, 1), (0, 2)), dilation=(1, 2), groups=1)
+GROUPED = dict(stride=(1,), padding=((1, 1),), dilation=(1,), groups=2)
+POOL = dict(kernel=(2, 2), stride=(2, 1), padding=((1, 0), (0, 1)), dilation=(1, 1))
+
+CONTRACTION = [
+    S("matmul", (3, 4), (4, 5), tol=1e-5), S("matmul", (2, 3, 4), (2, 4, 5), tol=1e-5),
+    S("matmul", (0, 4), (4, 5)), S("matmul", (3, 0), (0, 5)), S("matmul", (17, 33), (33, 9), tol=1e-5),
+    S("matmul", (2, 3), (3, 2), dtypes=("i64", "i64"), ranges=((-9, 9), (-9, 9))),
+    S("conv", (2, 3, 5, 8), (4, 3, 3, 2), attrs=GEOMETRY, tol=1e-5),
+    S("conv", (2, 4, 6), (6, 2, 3), attrs=GROUPED, tol=1e-5),
+    S("conv", (0, 4, 6), (6, 2, 3), attrs=GROUPED),
+    S("conv_transpose", (2, 4, 5, 4), (4, 3, 3, 2), tol=1e-5,
+      attrs=dict(GEOMETRY, input_size=(5, 8))),
+    S("conv_transpose", (1, 6, 6), (6, 2, 3), attrs=dict(GROUPED, input_size=(6,)), tol=1e-5),
+    S("conv_weight", (2, 3, 5, 8), (2, 4, 5, 4), tol=1e-5, attrs=dict(GEOMETRY, kernel_size=(3, 2))),
+    S("conv_weight", (1, 4, 6), (1, 6, 6), attrs=dict(GROUPED, kernel_size=(3,)), tol=1e-5),
+]
+
+WINDOW = [
+    S("unfold", (2, 5, 6), attrs=POOL), S("unfold", (0, 5, 6), attrs=POOL),
+    S("unfold", (7,), attrs=dict(kernel=(3,), stride=(2,), padding=((0, 0),), dilation=(2,))),
+    S("fold", (2, 3, 6, 2, 2), attrs=dict(size=(5, 6), stride=(2, 1), padding=((1, 0), (0, 1)),
+                                          dilation=(1, 1))),
+    S("max_pool", (2, 5, 6), attrs=POOL, ranges=("distinct",)),
+    S("max_pool", (0, 5, 6), attrs=POOL),
+    S("argmax_pool", (2, 5, 6), attrs=POOL, ranges=("distinct",)),
+]
+
+INDEXING = [
+    S("take", (5, 3), (2, 2), attrs=dict(axis=0), dtypes=("T", "i64"), ranges=((-2, 2), (0, 5))),
+    S("take", (2, 5), (4,), attrs=dict(axis=1), dtypes=("T", "i32"), ranges=((-2, 2), (0, 5))),
+    S("take", (5,), (), attrs=dict(axis=0), dtypes=("T", "i64"), ranges=((-2, 2), (0, 5))),
+    S("take", (5, 3), (0,), attrs=dict(axis=0), dtypes=("T", "i64"), ranges=((-2, 2), (0, 5))),
+    S("index_add", (4, 3), (6,), (6, 3), attrs=dict(axis=0), dtypes=("T", "i64", "T"),
+      ranges=((-2, 2), (0, 4), (-2, 2))),
+    S("index_add", (2, 4), (0,), (2, 0), attrs=dict(axis=1), dtypes=("T", "i64", "T"),
+      ranges=((-2, 2), (0, 4), (-2, 2))),
+    S("index_put", (6, 3), (3,), (3, 3), attrs=dict(axis=0), dtypes=("T", "i64", "T"),
+      ranges=((-2, 2), Values((4, 0, 3)), (-2, 2))),
+    S("index_put", (2, 4), (2,), (2, 2), attrs=dict(axis=1), dtypes=("T", "i64", "T"),
+      ranges=((-2, 2), Values((3, 1)), (-2, 2))),
+    S("argsort", (3, 6), attrs=dict(axis=1, descending=False), ranges=("distinct",)),
+    S("argsort", (6, 2), attrs=dict(axis=0, descending=True), dtypes=("i64",), ranges=((0, 3),)),
+    S("argsort", (0,), attrs=dict(axis=0, descending=False)),
+]
+
+AFFINE = """graph affine(x: T[3], w: T[3]) {
+  mul_0 = mul(x, w)
+  sin_0 = sin(mul_0)
+  return sin_0, mul_0
+}"""
+CELL = """graph cell(h: T[3], w: T[3], x: T[3]) {
+  mul_0 = mul(h, w)
+  add_0 = add(mul_0, x)
+  tanh_0 = tanh(add_0)
+  exp_0 = exp(h)
+  return tanh_0, exp_0
+}"""
+
+STRUCTURE = [
+    *each("detach", smooth=False),
+    S("call", (3,), (3,), attrs=dict(body=AFFINE, vjp_body=None, name="affine")),
+    S("fused", (3,), (3,), attrs=dict(body=AFFINE, kind="map")),
+    S("scan", (3,), (3,), (4, 3), attrs=dict(body=CELL, carries=1, consts=1, length=4, reverse=False)),
+    S("scan", (3,), (3,), (4, 3), attrs=dict(body=CELL, carries=1, consts=1, length=4, reverse=True)),
+    S("scan", (3,), (3,), (0, 3), attrs=dict(body=CELL, carries=1, consts=1, length=0, reverse=False)),
+]
+
+SAMPLES = [
+    *ELEMENTWISE, *SELECTION, *CREATION, *MOVEMENT, *REDUCE, *CONTRACTION, *WINDOW, *INDEXING,
+    *STRUCTURE,
+]
+COVERED_ELSEWHERE = {"get"}  # every sample of an op with several results holds it
