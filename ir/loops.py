@@ -167,6 +167,35 @@ class Buffer:
 
 
 @dataclass(frozen=True)
+class Contract:
+    """The contraction of a kernel: operand buffers, the loop per result axis, and its strides."""
+
+    a: Buffer
+    b: Buffer
+    loops: tuple[Var | None, ...]  # None for an axis of length 1
+    geometry: dict[str, Any]  # attributes of the `contract` op
+
+    def __str__(self) -> str:
+        axes = ",".join(str(v) if v else "1" for v in self.loops)
+        return f"acc[{axes}] = contract({self.a.name}, {self.b.name}, {self.geometry})"
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """For every `entry`: add (or put) `source` at line `index` of the result."""
+
+    line: Var
+    entry: Var
+    index: Expr
+    source: Expr
+    accumulate: bool
+
+    def __str__(self) -> str:
+        verb = "add" if self.accumulate else "put"
+        return f"{verb} {self.source} at {self.line} = {self.index} for {self.entry}<{self.entry.extent}"
+
+
+@dataclass(frozen=True)
 class Store:
     """buffer[offset] = value at every point of the domain that `offset` depends on."""
 
@@ -182,7 +211,7 @@ class Store:
         return f"{self.buffer.name}[{self.offset}] = {self.value}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernel:
     """One compiled unit: `kind` says which code generator runs it, `extra` is what that one needs."""
 

@@ -12,8 +12,9 @@ from typing import Any
 from .graph import Graph, Node
 from .index import Index, Var, linear
 from .kernel_builder import KernelBuilder
-from .loops import Accumulator, Buffer, Expr, Kernel, Store
+from .loops import Accumulator, Buffer, Contract, Expr, Kernel, Scatter, Store
 from .op import OpError
+from .types import bool_, int64
 
 
 class NotFusible(Exception):
@@ -135,3 +136,93 @@ def lower_map(body: Graph, name: str) -> Kernel:
     )
     buffers = (*leaves.values(), *outs)
     return Kernel(name, "map", buffers, len(outs), domain, stores)
+
+
+def lower_contract(body: Graph, name: str) -> Kernel:
+    """The kernel of a group around a contraction: its loops are the contraction's own."""
+    leaves, outs = make_buffers(body)
+    center = next(n for n in body.nodes if n.name == "contract")
+    primary = primary_output(body)
+    domain, idx = domain_of(primary.type.shape)
+    lowering = Lowering(leaves, domain, center)
+    places = positions(lowering, body, primary, idx)
+    (at,) = lowering.accesses[center]
+    loops = tuple(i.terms[0][0] if i.terms else None for i in at)
+    stores = tuple(
+        Store(out, linear(place, node.type.shape), lowering.at(node, place))
+        for out, node, place in zip(outs, body.outputs, places, strict=True)
+    )
+    a, b = (leaves[x] for x in center.inputs)
+    extra = Contract(a, b, loops, dict(center.attrs))
+    return Kernel(name, "contract", (*leaves.values(), *outs), len(outs), domain, stores, extra)
+
+
+def lower_scatter(body: Graph, name: str) -> Kernel:
+    """index_add / index_put: a copy of the base, then one write per entry of the index."""
+    leaves, (out,) = make_buffers(body)
+    (node,) = body.outputs
+    axis = node.attrs["axis"]
+    base, index, source = node.inputs
+    domain, idx = domain_of(node.type.shape)
+    lowering = Lowering(leaves, domain)
+    entry = Var("entry", index.type.shape[0])
+    at = Index.of(entry)
+    if entry.extent == 0:
+        return lower_map(Graph(body.name, body.inputs, [base]), name)
+    line = Var("line", node.type.shape[axis])
+    position = tuple(Index.of(line) if i == axis else x for i, x in enumerate(idx))
+    around = tuple(v for v in domain if v.name != f"i{axis}")
+    extra = Scatter(
+        line,
+        entry,
+        lowering.k.cast(lowering.at(index, (at,)), int64),
+        lowering.at(source, tuple(at if i == axis else x for i, x in enumerate(idx))),
+        node.name == "index_add",
+    )
+    store = Store(out, linear(position, node.type.shape), lowering.at(base, position))
+    return Kernel(name, "scatter", (*leaves.values(), out), 1, around, (store,), extra)
+
+
+def lower_argsort(node: Node, name: str) -> Kernel:
+    """Each element counts those that come before it and writes its index at that place."""
+    source, out = Buffer("x0", 0, node.inputs[0].type), Buffer("y0", 1, node.type)
+    axis, descending = node.attrs["axis"], node.attrs["descending"]
+    shape = node.type.shape
+    domain, idx = domain_of(shape)
+    k = KernelBuilder(domain)
+
+    def at(i: Index) -> Expr:
+        return k.load(source, (*idx[:axis], i, *idx[axis + 1 :]))
+
+    def less(a: Expr, b: Expr) -> Expr:
+        a, b = (b, a) if descending else (a, b)
+        if a.dtype.kind != "f":
+            return k.lt(a, b)
+        not_nan = k.eq(a, a)
+        b_is_nan = k.bitwise_xor(k.eq(b, b), k.const(True, bool_))
+        return k.bitwise_or(k.lt(a, b), k.bitwise_and(not_nan, b_is_nan))
+
+    def before(inner) -> Expr:
+        (i,) = inner
+        x, mine = at(i), at(idx[axis])
+        tie = k.bitwise_xor(less(mine, x), k.const(True, bool_))
+        earlier = k.both(tie, k.index_lt(i, idx[axis]))
+        return k.cast(k.bitwise_or(less(x, mine), earlier), int64)
+
+    rank = k.reduce("add", (shape[axis],), before, int64)
+    place = k.as_index(rank, shape[axis])
+    target = linear((*idx[:axis], place, *idx[axis + 1 :]), shape)
+    store = Store(out, target, k.value_of(idx[axis]))
+    return Kernel(name, "map", (source, out), 1, domain, (store,))
+
+
+LOWERINGS = {"map": lower_map, "contract": lower_contract, "scatter": lower_scatter}
+
+
+def lower_node(node: Node, name: str) -> Kernel:
+    """The kernel of one node of a fused graph."""
+    if node.name == "fused":
+        return LOWERINGS[node.attrs["kind"]](node.attrs["body"], name)
+    if node.name == "argsort":
+        return lower_argsort(node, name)
+    raise OpError(f"{node.name} has no kernel; it should have been fused or expanded before")

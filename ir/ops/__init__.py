@@ -1,6 +1,6 @@
 """All primitive ops, one definition each. Importing this package fills `nncomp.ir.op.OPS`."""
 
-from .contraction import conv, conv_transpose, conv_weight, matmul
+from .contraction import contract, conv, conv_transpose, conv_weight, matmul
 from .creation import full, full_like, iota, iota_like, random_bits, zeros_like
 from .elementwise import (
     abs,

@@ -274,3 +274,72 @@ def rotate_kernel(w):
     """w [O, C, *K] -> [C, O, *K] with the taps reversed: conv_transpose as a conv (stride 1)."""
     rank = len(w.shape)
     return flip(permute(w, dims=(1, 0, *range(2, rank))), axes=tuple(range(2, rank)))
+
+
+@op
+class contract(Contraction):
+    """A strided sum of products, what matmul and conv become once a backend chose their layout.
+
+    result[batch.., m.., n] = sum over k.. of a[...] * b[...], where `batch` and `k` list
+    (extent, stride in a, stride in b) and `m` (extent, stride in a), in elements of the flattened
+    operands. Column n of b lies at n, or with `panel` P > 0 at n // P * panel_stride + n % P.
+    """
+
+    differentiable = False
+
+    def type(a, b, *, batch, m, n, k, panel, panel_stride):
+        last_a = sum((e - 1) * s for e, s, *_ in (*batch, *m, *k))
+        last_b = sum((e - 1) * s for e, _, s in (*batch, *k))
+        last_b += (n - 1) // panel * panel_stride + (n - 1) % panel if panel else n - 1
+        shape = (*(e for e, *_ in batch), *(e for e, _ in m), n)
+        empty = 0 in (*shape, *(e for e, *_ in k))
+        fits = empty or (last_a < a.size and last_b < b.size)
+        require(fits, f"contract: strides reach beyond the operands {a} and {b}")
+        return TensorType(shape, a.dtype)
+
+    def eval(a, b, *, batch, m, n, k, panel, panel_stride):
+        wide = _accumulate(a.dtype)
+        rows = _strided(a.astype(wide), [(e, s) for e, s, *_ in (*batch, *m, *k)])
+        width = panel or max(n, 1)
+        panels = -(-n // width)
+        columns = [(panels, panel_stride), (width, 1)]
+        flat = np.concatenate([b.astype(wide).ravel(), np.zeros(width, wide)])
+        right = _strided(flat, [*((e, s) for e, _, s in (*batch, *k)), *columns])
+        groups, inner = [e for e, *_ in batch], int(np.prod([e for e, *_ in k], dtype=np.int64))
+        right = right.reshape(*groups, inner, panels * width)[..., :n]
+        left = rows.reshape(*groups, -1 if inner else int(np.prod([e for e, _ in m])), inner)
+        out = np.matmul(left, right)
+        return out.reshape(*groups, *(e for e, _ in m), n).astype(a.dtype)
+
+    def element(k_, idx, a, b, *, batch, m, n, k, panel, panel_stride):
+        rank = len(batch)
+        at_batch, at_m, column = idx[:rank], idx[rank:-1], idx[-1]
+
+        def body(inner):
+            left = _dot(at_batch, [s for _, s, _ in batch]) + _dot(at_m, [s for _, s in m])
+            left = left + _dot(inner, [s for _, s, _ in k])
+            right = _dot(at_batch, [s for _, _, s in batch]) + _dot(inner, [s for _, _, s in k])
+            place = column
+            if panel:
+                place = (column // panel) * panel_stride + column % panel
+            x = a(k_.unravel(left, a.shape))
+            return k_.mul(x, b(k_.unravel(right + place, b.shape)))
+
+        return k_.reduce("add", tuple(e for e, *_ in k), body, a.dtype)
+
+
+def _strided(array: np.ndarray, axes) -> np.ndarray:
+    flat = np.ascontiguousarray(array).ravel()
+    shape, strides = [e for e, _ in axes], [s * flat.itemsize for _, s in axes]
+    if 0 in shape:
+        return np.zeros(shape, array.dtype)
+    return np.lib.stride_tricks.as_strided(flat, shape, strides, writeable=False)
+
+
+def _dot(indices, strides):
+    total = None
+    for i, s in zip(indices, strides, strict=True):
+        total = i * s if total is None else total + i * s
+    from ..index import Index
+
+    return Index() if total is None else total

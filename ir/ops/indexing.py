@@ -122,15 +122,6 @@ class argsort(Op):
     def vjp(g, y, x, **attrs):
         return (None,)
 
-    def element(k, idx, x, *, axis, descending):
-        """Rank of each element by counting, inverted by a search: right, quadratic in the axis."""
-        n = x.shape[axis]
-
-        def at(i):
-            return x((*idx[:axis], i, *idx[axis + 1 :]))
-
-        return k.argsort(n, at, idx[axis], descending)
-
 
 def move_axis_last(x, axis):
     """x with `axis` last, and the order that undoes it."""

@@ -7,6 +7,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..inplace import view as view_op
 from ..ir import ops
 from .base import is_traced, shape_argument, wrap_dim
@@ -58,7 +60,7 @@ def view(input: Any, *shape: Any) -> Any:
 def _is_viewable(array: Any, shape: tuple[int, ...]) -> bool:
     if array.flags.c_contiguous or array.size == 0:
         return True
-    return array.reshape(shape).base is (array if array.base is None else array.base)
+    return np.may_share_memory(array.reshape(shape), array)
 
 
 def view_as_dtype(input: Any, dtype: Any) -> Any:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, TypeVar
 import nncomp
 
 from ..tensor import Tensor
-from ._tree import typename
 from .parameter import Parameter
 
 EXTRA_STATE = "_extra_state"
@@ -201,7 +200,7 @@ class _Loading:
         keys = _IncompatibleKeys(self.missing, self.unexpected)
         for hook in module._load_state_dict_post_hooks.values():
             if hook(module, keys) is not None:
-                raise RuntimeError(
+                raise AssertionError(
                     "Hooks registered with ``register_load_state_dict_post_hook`` are not "
                     "expected to return new values, if incompatible_keys need to be modified, "
                     "it should be done inplace."
@@ -230,7 +229,7 @@ def _load_one(
     if not isinstance(value, Tensor):
         return [
             f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like '
-            f"object from checkpoint but received {typename(value)}"
+            f"object from checkpoint but received {type(value)}"
         ]
     if current.dim() == 0 and tuple(value.shape) == (1,):
         value = value[0]  # checkpoints older than 0-d tensors

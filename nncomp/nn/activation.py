@@ -113,7 +113,9 @@ class Softmax2d(Module):
     def forward(self, input: Tensor) -> Tensor:
         """Apply softmax along dimension -3."""
         if input.dim() not in (3, 4):
-            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead")
+            raise ValueError(
+                f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead"
+            )
         return F.softmax(input, -3)
 
 
@@ -125,7 +127,9 @@ class Hardtanh(Module):
     ) -> None:
         super().__init__()
         if max_val <= min_val:
-            raise ValueError("max_val must be larger than min_val")
+            raise AssertionError(
+                f"max_val ({max_val}) must be greater than min_val ({min_val})"
+            )
         self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
 
     def forward(self, input: Tensor) -> Tensor:

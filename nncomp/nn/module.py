@@ -183,11 +183,14 @@ class Module(ModuleTree, ModuleConversion, ModuleState, ModuleHooks):
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
+        state = self.__dict__
         if isinstance(value, Parameter):
             self._set_registered("_parameters", "parameters", name, value)
+        elif name in state.get("_parameters", ()):
+            self._set_plain(name, value)
         elif isinstance(value, Module):
             self._set_registered("_modules", "module", name, value)
-        elif isinstance(value, Buffer):
+        elif isinstance(value, Buffer) and name not in state.get("_modules", ()):
             self._set_registered("_buffers", "buffer", name, value)
         else:
             self._set_plain(name, value)

@@ -1,95 +1,20 @@
 """Learning rate schedulers that give the same sequences as torch.optim.lr_scheduler.
 
 Most are written as a step from the present rate to the next one, so that two of them can be used
-on one optimizer. A rate that is a 0-d tensor is filled in place: a compiled step sees the change.
+on one optimizer.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..tensor import Tensor
+from ._cycles import OneCycleLR, ReduceLROnPlateau
+from ._scheduler import LRScheduler, Rate
 from .optimizer import Optimizer
-
-Rate = float | Tensor
-
-
-def _set_rate(group: dict[str, Any], rate: Any) -> None:
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(float(rate))
-    else:
-        group["lr"] = rate
-
-
-def _copied(rate: Rate) -> Rate:
-    return rate.clone() if isinstance(rate, Tensor) else rate
-
-
-class LRScheduler:
-    """Base class; a subclass defines ``get_lr``, the rates of the groups at ``last_epoch``."""
-
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
-        self.optimizer = optimizer
-        for number, group in enumerate(optimizer.param_groups):
-            if last_epoch == -1:
-                group.setdefault("initial_lr", _copied(group["lr"]))
-            elif "initial_lr" not in group:
-                raise KeyError(
-                    f"param 'initial_lr' is not specified in param_groups[{number}] when "
-                    "resuming scheduler with last_epoch >= 0"
-                )
-        self.base_lrs = [_copied(group["initial_lr"]) for group in optimizer.param_groups]
-        self.last_epoch = last_epoch
-        self._step_count = 0
-        self._is_initial = True
-        optimizer._opt_called = False
-        self.step()
-        self._is_initial = False
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all attributes but the optimizer."""
-        return {name: value for name, value in self.__dict__.items() if name != "optimizer"}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the attributes that state_dict() returned."""
-        self.__dict__.update(state_dict)
-
-    def get_last_lr(self) -> list[Rate]:
-        """Return the rates that were set last."""
-        return self._last_lr
-
-    def get_lr(self) -> list[Rate]:
-        """Return the rate of each group at ``last_epoch``."""
-        raise NotImplementedError
-
-    def _rates(self) -> list[Rate]:
-        """Return the present rate of each group."""
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def step(self, epoch: int | None = None) -> None:
-        """Go to the next epoch, or to ``epoch``, and set the rates."""
-        if self._step_count == 1 and not self.optimizer._opt_called:
-            warnings.warn(
-                "Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch "
-                "1.1.0 and later, you should call them in the opposite order: "
-                "`optimizer.step()` before `lr_scheduler.step()`.  Failure to do this will "
-                "result in PyTorch skipping the first value of the learning rate schedule.",
-                stacklevel=2,
-            )
-        self._step_count += 1
-        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        closed = getattr(self, "_get_closed_form_lr", None)
-        rates = self.get_lr() if epoch is None or closed is None else closed()
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            _set_rate(group, rate)
-        self._last_lr = [_copied(rate) for rate in self._rates()]
 
 
 class LambdaLR(LRScheduler):
@@ -248,8 +173,6 @@ class LinearLR(LRScheduler):
         factor = self._factor(self.last_epoch) / self.total_iters
         return [base * factor for base in self.base_lrs]
 
-
-from ._schedules import OneCycleLR, ReduceLROnPlateau  # noqa: E402 - they need LRScheduler
 
 __all__ = [
     "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR",

@@ -51,9 +51,9 @@ class SGD(Optimizer):
         The first gradient enters the buffer undamped; with dampening, a 0-d counter "first" tells
         the first step from the later ones.
         """
-        state = self.state[param]
-        if group["momentum"] == 0 or state.get("momentum_buffer") is not None:
+        if group["momentum"] == 0 or "momentum_buffer" in self.state[param]:
             return
+        state = self.state[param]
         state["momentum_buffer"] = nncomp.zeros_like(param).detach()
         if group["dampening"] != 0:
             state["first"] = nncomp.ones((), dtype=nncomp.float32)

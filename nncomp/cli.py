@@ -1,0 +1,98 @@
+"""The `nncomp` command: `nncomp demo` trains a small model, `nncomp info` describes the machine."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Any
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (those of the process by default); returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except ValueError as error:  # a switch in the environment with a value it cannot have
+        print(f"nncomp: {error}", file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands."""
+    top = argparse.ArgumentParser(prog="nncomp", description=__doc__)
+    top.add_argument("--version", action="version", version=f"nncomp {version('nncomp')}")
+    commands = top.add_subparsers(required=True, metavar="command")
+    demo = commands.add_parser("demo", help="train an MLP on handwritten digits, compiled")
+    demo.add_argument("--epochs", type=at_least(int, 1), default=30)
+    demo.add_argument("--batch-size", type=at_least(int, 1), default=64)
+    demo.add_argument("--seed", type=at_least(int, 0), default=0)
+    demo.add_argument("--threads", type=at_least(int, 1), help="threads to compute with")
+    demo.add_argument("--lr", type=at_least(float, 0), default=0.1, help="learning rate")
+    demo.set_defaults(run=run_demo)
+    info = commands.add_parser("info", help="version, CPU target, threads and cache folder")
+    info.set_defaults(run=run_info)
+    return top
+
+
+def at_least(kind: Callable[[str], Any], lowest: int) -> Callable[[str], Any]:
+    """An argument type: a number that is not below `lowest`."""
+
+    def convert(text: str) -> Any:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = None
+        if number is None or not number >= lowest:
+            raise argparse.ArgumentTypeError(
+                f"got {text!r}, expected a number of at least {lowest}"
+            )
+        return number
+
+    return convert
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """`nncomp demo`; imported here so that `nncomp info` and --help stay quick."""
+    from .demo import run
+
+    return run(options)
+
+
+def run_info(options: argparse.Namespace) -> int:
+    """`nncomp info`."""
+    from .backends.cpu import cache, target, threads
+
+    host = target.host_target()
+    stored = cache.default_cache()
+    rows = {
+        "nncomp": version("nncomp"),
+        "python": f"{platform.python_version()} ({platform.platform()})",
+        "numpy": version("numpy"),
+        "llvmlite": "{} (LLVM {})".format(*target.versions()),
+        "cpu": f"{target.host()[0]} ({host.triple})",
+        "code for": f"{host.cpu}, vectors of {host.vector_bits} bits",
+        "threads": f"{threads.get_num_threads()} of {threads.usable_cpus()} usable CPUs",
+        "cache": "off" if stored is None else f"{stored.folder} (up to {stored.limit >> 20} MB)",
+    }
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")
+    return 0
+
+
+def version(package: str) -> str:
+    """The installed version of a package; "not installed" without one."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
