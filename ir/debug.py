@@ -99,14 +99,27 @@ class Debug:
 debug = Debug()
 add_switch = debug.add_switch
 
-add_switch("debug", int, 0, "1: passes and times, 2: kernels, 3: graph after each pass, "
-           "4: loops, 5: machine code")
-add_switch("print_after", str, "", "print the graph after these passes (comma-separated, or `all`), "
-           "as a difference to the one before")
+add_switch(
+    "debug",
+    int,
+    0,
+    "1: passes and times, 2: kernels, 3: graph after each pass, 4: loops, 5: machine code",
+)
+add_switch(
+    "print_after",
+    str,
+    "",
+    "print the graph after these passes (comma-separated, or `all`), "
+    "as a difference to the one before",
+)
 add_switch("dump", str, "", "write every stage to this folder: `00_trace.ir`, `01_<pass>.ir`, ...")
 add_switch("stop_after", str, "", "end the pipeline after this pass")
-add_switch("check", bool, False, "run the graph before and after every pass and name the first pass "
-           "that changes the numbers")
+add_switch(
+    "check",
+    bool,
+    False,
+    "run the graph before and after every pass and name the first pass that changes the numbers",
+)
 add_switch("verify", bool, True, "verify the graph after every pass")
 add_switch("rewrites", int, -1, "let simplify make only the first n rewrites (-1: all)")
 add_switch("nans", bool, False, "name the first node that makes a nan")

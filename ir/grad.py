@@ -46,10 +46,14 @@ def vjp_graph(graph: Graph, with_results: bool = False) -> Graph:
     if `with_results` (so that they need not be computed again), then the inputs of `graph`.
     """
     taken = set(graph.input_names)
-    cotangents = [input_node(fresh_name(f"g{i}", taken), n.type) for i, n in enumerate(graph.outputs)]
+    cotangents = [
+        input_node(fresh_name(f"g{i}", taken), n.type) for i, n in enumerate(graph.outputs)
+    ]
     results, given = [], {}
     if with_results:
-        results = [input_node(fresh_name(f"y{i}", taken), n.type) for i, n in enumerate(graph.outputs)]
+        results = [
+            input_node(fresh_name(f"y{i}", taken), n.type) for i, n in enumerate(graph.outputs)
+        ]
         given = dict(zip(graph.outputs, results, strict=True))
     wanted = [n for n in graph.inputs if is_float(n.type)]
     found = backprop(graph.outputs, cotangents, wanted, given)
@@ -214,11 +218,21 @@ def scan_vjp(g, y, xs, body: Graph, carries: int, consts: int, length: int, reve
         if is_float(node.type)
     ]
     stacked = [
-        x for x, node in zip(g[carries:], body.outputs[carries:], strict=True) if is_float(node.type)
+        x
+        for x, node in zip(g[carries:], body.outputs[carries:], strict=True)
+        if is_float(node.type)
     ]
     found = scan(
-        *state, *fixed, *xs[carries:n], *stacked, *history, *xs[n:],
-        body=backward, carries=len(state) + len(fixed), reverse=not reverse, **sizes,
+        *state,
+        *fixed,
+        *xs[carries:n],
+        *stacked,
+        *history,
+        *xs[n:],
+        body=backward,
+        carries=len(state) + len(fixed),
+        reverse=not reverse,
+        **sizes,
     )
     results = iter(found if isinstance(found, tuple) else (found,))
     return tuple(next(results) if is_float(node.type) else None for node in body.inputs)
@@ -256,9 +270,11 @@ def _backward_body(body: Graph, carries: int, consts: int) -> Graph:
     totals = [total + found[x] if x in found else total for total, x in pairs]
     slices = [gradient[x] for x in body.inputs[n:] if x in gradient]
     inputs = (
-        *(c for c in cotangents[:carries] if c is not None), *sums,
+        *(c for c in cotangents[:carries] if c is not None),
+        *sums,
         *consts_in,
-        *(c for c in cotangents[carries:] if c is not None), *body.inputs[:carries],
+        *(c for c in cotangents[carries:] if c is not None),
+        *body.inputs[:carries],
         *body.inputs[n:],
     )
     return Graph(f"{body.name}_vjp", inputs, (*state, *totals, *slices))
@@ -304,7 +320,9 @@ def _wanted(graph: Graph, wrt: Iterable[str] | None) -> list[Node]:
     for name in wrt:
         if name not in by_name:
             known = ", ".join(by_name)
-            raise GradError(f"graph {graph.name} has no input {name} to differentiate (has: {known})")
+            raise GradError(
+                f"graph {graph.name} has no input {name} to differentiate (has: {known})"
+            )
         if not is_float(by_name[name].type):
             raise GradError(
                 f"input {name} : {by_name[name].type} has no gradient; only floating point does"

@@ -166,7 +166,9 @@ class Parser:
         line = self.peek().line
         value = self.operand(env)
         if isinstance(value, Literal) or not isinstance(value.type, TensorType):
-            raise ParseError(line, "a graph returns named tensors (write call_0[1] for one of many)")
+            raise ParseError(
+                line, "a graph returns named tensors (write call_0[1] for one of many)"
+            )
         return value, self.name("an input name after '->'") if self.accept("->") else ""
 
     def statement(self, env):
@@ -329,8 +331,8 @@ def _fill_literals(line: int, op, operands: list) -> list[Node]:
         )
     shape, dtype = known[0].type
     return [
-        Node(
-            OPS["full"], (), dict(value=x.value, shape=shape, dtype=dtype), known[0].type
-        ) if isinstance(x, Literal) else x
+        Node(OPS["full"], (), dict(value=x.value, shape=shape, dtype=dtype), known[0].type)
+        if isinstance(x, Literal)
+        else x
         for x in operands
     ]

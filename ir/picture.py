@@ -46,8 +46,9 @@ def _add_node(out, node: Node, namer: Namer):
     attrs = {k: value_text(v) for k, v in node.attrs.items() if not isinstance(v, Graph)}
     scope, line = node.loc
     out.add_node(
-        name, op=node.name, label=label, type=type_text(node.type), scope=scope, line=line, attrs=attrs
-    )
+        name, op=node.name, label=label, type=type_text(node.type), scope=scope, line=line,
+        attrs=attrs,
+    )  # fmt: skip
     for i, x in enumerate(node.inputs):
         if not _is_literal(x, namer):
             out.add_edge(_owner(x, namer), name, operand=i)

@@ -114,9 +114,7 @@ def _named_constants(graph: Graph) -> set[Node]:
     named = {n for n in graph.outputs if n.name == "full"}
     for node in graph.nodes:
         inline = literal_operands(node)
-        named.update(
-            x for i, x in enumerate(node.inputs) if x.name == "full" and i not in inline
-        )
+        named.update(x for i, x in enumerate(node.inputs) if x.name == "full" and i not in inline)
     return named
 
 

@@ -6,8 +6,8 @@
 
 One function gives both sides over the same wildcards. A wildcard in operand position matches any
 tensor, in attribute position any attribute value; on the right an attribute may also be a function
-of wildcards. `when` guards a rule. Numbers are constants of the type of the operand beside them (or,
-as a whole right side, of the result). `rewrite` applies rules until none fits any more.
+of wildcards. `when` guards a rule. Numbers are constants of the type of the operand beside them;
+as a whole right side, of the type of the result. `rewrite` applies rules until none fits any more.
 """
 
 from __future__ import annotations
@@ -79,7 +79,11 @@ class Rule:
 
     def __init__(self, name: str, sides: Callable, when: Callable | None = None, tol: float = 0.0):
         self.name, self.tol = name, tol
-        self.lhs, self.rhs = sides(*(Pattern(None, name=p) for p in _parameters(sides)))
+        names = _parameters(sides)
+        unknown = set(_parameters(when) if when else ()) - set(names)
+        if unknown:
+            raise RewriteError(f"the guard of rule {name!r} reads {unknown}, not among {names}")
+        self.lhs, self.rhs = sides(*(Pattern(None, name=p) for p in names))
         self.when = _by_name(when) if when else None
         self.root: str = self.lhs.op.name
 
@@ -150,7 +154,7 @@ class Rules(list):
 
 
 def match(pattern: Pattern, node: Node, bound: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All ways to bind the wildcards so that `pattern` is `node`; both orders of a commutative op."""
+    """All ways to bind the wildcards so that `pattern` is `node`, in both orders if commutative."""
     if pattern.op is None:
         if pattern.name not in bound:
             yield {**bound, pattern.name: node}
@@ -212,7 +216,7 @@ def instantiate(pattern: Pattern, bound: dict, loc: Loc, made: dict[int, Node]) 
     return made[id(pattern)]
 
 
-def full_node(value, type: TensorType, loc: Loc = Loc()) -> Node:
+def full_node(value, type: TensorType, loc: Loc | None = None) -> Node:
     """A constant of `type`."""
     attrs = dict(value=normal_value(value, type.dtype), shape=type.shape, dtype=type.dtype)
     return build_node(OPS["full"], (), attrs, loc)
@@ -283,7 +287,7 @@ def rewrite(graph: Graph, rules: Iterable, limit: list[int] | None = None) -> Gr
             if new is graph:
                 return graph
             graph = new
-        raise RewriteError(f"the rules do not settle on graph {graph.name}; last applied: {last[0]}")
+        raise RewriteError(f"the rules do not settle on {graph.name}; last applied: {last[0]}")
 
     return sweep(graph)
 

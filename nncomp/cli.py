@@ -18,9 +18,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except ValueError as error:  # a switch in the environment with a value it cannot have
-        print(f"nncomp: {error}", file=sys.stderr)
-        return 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,8 +65,12 @@ def run_info(options: argparse.Namespace) -> int:
     """`nncomp info`."""
     from .backends.cpu import cache, target, threads
 
-    host = target.host_target()
-    stored = cache.default_cache()
+    try:
+        host, stored = target.host_target(), cache.default_cache()
+        chosen = threads.get_num_threads()
+    except ValueError as error:  # an NNCOMP_ variable with a value that it cannot have
+        print(f"nncomp info: {error}", file=sys.stderr)
+        return 1
     rows = {
         "nncomp": version("nncomp"),
         "python": f"{platform.python_version()} ({platform.platform()})",
@@ -77,7 +78,7 @@ def run_info(options: argparse.Namespace) -> int:
         "llvmlite": "{} (LLVM {})".format(*target.versions()),
         "cpu": f"{target.host()[0]} ({host.triple})",
         "code for": f"{host.cpu}, vectors of {host.vector_bits} bits",
-        "threads": f"{threads.get_num_threads()} of {threads.usable_cpus()} usable CPUs",
+        "threads": f"{chosen} of {threads.usable_cpus()} usable CPUs",
         "cache": "off" if stored is None else f"{stored.folder} (up to {stored.limit >> 20} MB)",
     }
     width = max(map(len, rows))

@@ -1,4 +1,4 @@
-"""`nncomp demo`: train a small MLP on the digits with a compiled training step, and show each stage.
+"""`nncomp demo`: train a small MLP on the digits with a compiled step, and show each stage.
 
 It prints the recorded graph, the graph after the passes, compile time, the loss per epoch, the test
 accuracy and the time of a step against eager mode; then it saves the model, loads it again and
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
     model = MLP(64)
     step = make_step(model, options.lr)
-    show_compilation(copy.deepcopy(model), options.lr, next(iter(loader)))
+    show_compilation(step, next(iter(loader)))
     train(step, loader, options.epochs)
     accuracy = test_accuracy(model)
     print(f"test accuracy {accuracy:.1%} of {len(digits('test')[1])} images")
@@ -87,9 +87,8 @@ def eager_step(model: nn.Module, lr: float) -> Callable[[Any, Any], Any]:
     return step
 
 
-def show_compilation(model: nn.Module, lr: float, batch: Any) -> None:
-    """Compile a step of a copy of the model, and print its graphs and the time it took."""
-    step = make_step(model, lr)
+def show_compilation(step: Any, batch: Any) -> None:
+    """Run the first step, which compiles it, and print its graphs and the time it took."""
     start = time.perf_counter()
     step(*batch)
     seconds = time.perf_counter() - start

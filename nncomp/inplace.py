@@ -128,7 +128,7 @@ def assign(x: Any, value: Any) -> Any:
         x._counter = [0]
     x._counter[0] += 1
     if state.grad_enabled:
-        _rebase(x, value)
+        rebase(x, value)
     return x
 
 
@@ -173,8 +173,8 @@ def _through_windows(x: Any) -> bool:
     return any(op is ops.unfold for op, _ in x._chain)
 
 
-def _rebase(x: Any, value: Any) -> None:
-    """Give `x`, or the base it is a view of, the history of `value`."""
+def rebase(x: Any, value: Any) -> None:
+    """Give `x`, or the base it is a view of, the history of `value`, which was written into it."""
     base = x._base
     if base is None:
         if value._requires_grad or _needs_grad(value):
@@ -228,4 +228,4 @@ class CopySlices(tape.TapeNode):
         return rest, part if wanted[1] else None
 
 
-__all__ = ["Storage", "alias", "assign", "check_writable", "link", "refresh_history", "view"]
+__all__ = ["Storage", "alias", "assign", "check_writable", "link", "rebase", "refresh_history", "view"]

@@ -1,7 +1,7 @@
 """One row per primitive sample: what every interpreter, gradient and backend test runs.
 
 A `Sample` is data. `make_operands` draws its operands, `sample_graph` makes the graph of the one op.
-Operand dtype `T` is the float type under test (float32 unless a test says otherwise).
+Operand dtype `T` is the float type under test: float32 unless a test says otherwise.
 """
 
 from __future__ import annotations
@@ -102,10 +102,10 @@ def each(op, operands=1, shapes=((), (0, 3), (2, 3), (37,)), **rest) -> list[Sam
     return [S(op, *(shape,) * operands, **rest) for shape in shapes]
 
 
-def integers(op, operands=2, names=("i32", "i64", "u8", "i8"), low=0, high=20, **rest):
+def integers(op, n=2, names=("i32", "i64", "u8", "i8"), low=0, high=20, **rest):
     """An elementwise op at integer types."""
     return [
-        S(op, *((2, 3),) * operands, dtypes=(name,) * operands, ranges=((low, high),) * operands, **rest)
+        S(op, *((2, 3),) * n, dtypes=(name,) * n, ranges=((low, high),) * n, **rest)
         for name in names
     ]
 
@@ -204,7 +204,8 @@ POOL = dict(kernel=(2, 2), stride=(2, 1), padding=((1, 0), (0, 1)), dilation=(1,
 
 CONTRACTION = [
     S("matmul", (3, 4), (4, 5), tol=1e-5), S("matmul", (2, 3, 4), (2, 4, 5), tol=1e-5),
-    S("matmul", (0, 4), (4, 5)), S("matmul", (3, 0), (0, 5)), S("matmul", (17, 33), (33, 9), tol=1e-5),
+    S("matmul", (0, 4), (4, 5)), S("matmul", (3, 0), (0, 5)),
+    S("matmul", (17, 33), (33, 9), tol=1e-5),
     S("matmul", (2, 3), (3, 2), dtypes=("i64", "i64"), ranges=((-9, 9), (-9, 9))),
     S("conv", (2, 3, 5, 8), (4, 3, 3, 2), attrs=GEOMETRY, tol=1e-5),
     S("conv", (2, 4, 6), (6, 2, 3), attrs=GROUPED, tol=1e-5),
@@ -212,7 +213,8 @@ CONTRACTION = [
     S("conv_transpose", (2, 4, 5, 4), (4, 3, 3, 2), tol=1e-5,
       attrs=dict(GEOMETRY, input_size=(5, 8))),
     S("conv_transpose", (1, 6, 6), (6, 2, 3), attrs=dict(GROUPED, input_size=(6,)), tol=1e-5),
-    S("conv_weight", (2, 3, 5, 8), (2, 4, 5, 4), tol=1e-5, attrs=dict(GEOMETRY, kernel_size=(3, 2))),
+    S("conv_weight", (2, 3, 5, 8), (2, 4, 5, 4), tol=1e-5,
+      attrs=dict(GEOMETRY, kernel_size=(3, 2))),
     S("conv_weight", (1, 4, 6), (1, 6, 6), attrs=dict(GROUPED, kernel_size=(3,)), tol=1e-5),
 ]
 
@@ -257,13 +259,15 @@ CELL = """graph cell(h: T[3], w: T[3], x: T[3]) {
   return tanh_0, exp_0
 }"""
 
+LOOP = dict(body=CELL, carries=1, consts=1)
+
 STRUCTURE = [
     *each("detach", smooth=False),
     S("call", (3,), (3,), attrs=dict(body=AFFINE, vjp_body=None, name="affine")),
     S("fused", (3,), (3,), attrs=dict(body=AFFINE, kind="map")),
-    S("scan", (3,), (3,), (4, 3), attrs=dict(body=CELL, carries=1, consts=1, length=4, reverse=False)),
-    S("scan", (3,), (3,), (4, 3), attrs=dict(body=CELL, carries=1, consts=1, length=4, reverse=True)),
-    S("scan", (3,), (3,), (0, 3), attrs=dict(body=CELL, carries=1, consts=1, length=0, reverse=False)),
+    S("scan", (3,), (3,), (4, 3), attrs=dict(LOOP, length=4, reverse=False)),
+    S("scan", (3,), (3,), (4, 3), attrs=dict(LOOP, length=4, reverse=True)),
+    S("scan", (3,), (3,), (0, 3), attrs=dict(LOOP, length=0, reverse=False)),
 ]
 
 SAMPLES = [

@@ -19,9 +19,9 @@ PIPELINE = [
     inline_calls,
     canonicalize,
     fold_constants,
+    fold_batchnorm,
     simplify,
     cse,
-    fold_batchnorm,
 ]
 
 __all__ = [

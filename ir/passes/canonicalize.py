@@ -1,7 +1,17 @@
 """One spelling for what can be spelled in several ways, so that later passes look for one.
 
 before:
+    graph f(x: f32[4]) {
+      mul_0 = mul(2, x)                : f32[4]
+      maximum_0 = maximum(0.0, mul_0)  : f32[4]
+      return maximum_0
+    }
 after:
+    graph f(x: f32[4]) {
+      mul_0 = mul(x, 2.0)              : f32[4]
+      maximum_0 = maximum(0.0, mul_0)  : f32[4]
+      return maximum_0
+    }
 
 Constants become the second operand of commutative ops and have the Python type of their dtype. The
 order of the others stays; `cse` ignores it. maximum and minimum with a zero are left alone: which of

@@ -1,7 +1,21 @@
 """Common subexpressions: what is computed twice is computed once.
 
 before:
+    graph f(x: f32[4], y: f32[4]) {
+      add_0 = add(x, y)          : f32[4]
+      exp_0 = exp(add_0)         : f32[4]
+      add_1 = add(y, x)          : f32[4]
+      exp_1 = exp(add_1)         : f32[4]
+      mul_0 = mul(exp_0, exp_1)  : f32[4]
+      return mul_0
+    }
 after:
+    graph f(x: f32[4], y: f32[4]) {
+      add_0 = add(x, y)          : f32[4]
+      exp_0 = exp(add_0)         : f32[4]
+      mul_0 = mul(exp_0, exp_0)  : f32[4]
+      return mul_0
+    }
 
 Two nodes are one if op, attributes and operands are (in either order for commutative ops); bodies
 are compared by what they compute, not by name. A scan whose results are the first results of another

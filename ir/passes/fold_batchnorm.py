@@ -1,7 +1,29 @@
 """Folds what is affine per channel after a convolution into its weights: batch norm in evaluation.
 
 before:
+    graph f(x: f32[1,3,8], w: f32[4,3,3], mean: f32[4], scale: f32[4]) {
+      conv_0 = conv(x, w, stride=(1,), padding=((1,1),), dilation=(1,), groups=1)  : f32[1,4,8]
+      reshape_0 = reshape(mean, shape=(1,4,1))     : f32[1,4,1]
+      expand_0 = expand(reshape_0, shape=(1,4,8))  : f32[1,4,8]
+      sub_0 = sub(conv_0, expand_0)                : f32[1,4,8]
+      reshape_1 = reshape(scale, shape=(1,4,1))    : f32[1,4,1]
+      expand_1 = expand(reshape_1, shape=(1,4,8))  : f32[1,4,8]
+      mul_0 = mul(sub_0, expand_1)                 : f32[1,4,8]
+      return mul_0
+    }
 after:
+    graph f(x: f32[1,3,8], w: f32[4,3,3], mean: f32[4], scale: f32[4]) {
+      reshape_0 = reshape(scale, shape=(4,1,1))    : f32[4,1,1]
+      expand_0 = expand(reshape_0, shape=(4,3,3))  : f32[4,3,3]
+      mul_0 = mul(w, expand_0)                     : f32[4,3,3]
+      conv_0 = conv(x, mul_0, stride=(1,), padding=((1,1),), dilation=(1,), groups=1)  : f32[1,4,8]
+      neg_0 = neg(mean)                            : f32[4]
+      mul_1 = mul(neg_0, scale)                    : f32[4]
+      reshape_1 = reshape(mul_1, shape=(1,4,1))    : f32[1,4,1]
+      expand_1 = expand(reshape_1, shape=(1,4,8))  : f32[1,4,8]
+      add_0 = add(conv_0, expand_1)                : f32[1,4,8]
+      return add_0
+    }
 
 Any chain of +, -, *, / with values that only vary along the channel axis is `y * s + t` for vectors s
 and t over channels; then `conv(x, w) * s + t` is `conv(x, w * s) + t`. The vectors must come from
@@ -78,7 +100,9 @@ def _step(chain: Affine, user: Node) -> Affine | None:
     if user.name not in AFFINE or user.inputs.count(chain.node) != 1:
         return None
     if user.name == "neg":
-        return chain._replace(node=user, scale=_negated(chain.scale, chain), shift=_minus(chain.shift))
+        return chain._replace(
+            node=user, scale=_negated(chain.scale, chain), shift=_minus(chain.shift)
+        )
     first = user.inputs[0] is chain.node
     c = channel_vector(user.inputs[1 if first else 0], chain.conv.shape[1])
     if c is None or (user.name == "div" and not first):
@@ -122,7 +146,9 @@ def channel_vector(node: Node, channels: int) -> Node | None:
     along_channels = len(node.shape) > 1 and node.type.size in (1, node.shape[1])
     if not along_channels or not _is_small(node, channels):
         return None
-    vector = reshape(node, shape=(node.type.size,))
+    while node.name == "reshape":
+        node = node.inputs[0]
+    vector = node if len(node.shape) == 1 else reshape(node, shape=(node.type.size,))
     return expand(vector, shape=(channels,)) if node.type.size != channels else vector
 
 

@@ -1,7 +1,19 @@
 """Computes what is known: operations on constants become constants.
 
 before:
+    graph f(x: f32[2,3]) {
+      full_0 = full(value=2.0, shape=(), dtype=f32)  : f32[]
+      sqrt_0 = sqrt(full_0)                          : f32[]
+      reshape_0 = reshape(sqrt_0, shape=(1,1))       : f32[1,1]
+      expand_0 = expand(reshape_0, shape=(2,3))      : f32[2,3]
+      mul_0 = mul(x, expand_0)                       : f32[2,3]
+      return mul_0
+    }
 after:
+    graph f(x: f32[2,3]) {
+      mul_0 = mul(x, 1.4142135381698608)  : f32[2,3]
+      return mul_0
+    }
 
 A constant is a `full` node: one value everywhere. Elementwise results are computed by the op's own
 `eval` on one element, so they have the bits the interpreter gives.

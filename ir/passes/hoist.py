@@ -56,7 +56,8 @@ def split_prepare(
         return prepare, graph
     taken = set(graph.input_names)
     extra = {
-        n: input_node(fresh_name(f"prepared_{i}", taken), n.type, n.loc) for i, n in enumerate(moved)
+        n: input_node(fresh_name(f"prepared_{i}", taken), n.type, n.loc)
+        for i, n in enumerate(moved)
     }
     body = rebuild(graph, lambda node, operands: extra.get(node))
     inputs = (*graph.inputs, *extra.values())

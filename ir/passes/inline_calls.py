@@ -1,7 +1,23 @@
 """Replaces calls by what they compute, and drops the marks that only gradients read.
 
 before:
+    graph f(x: f32[4], y: f32[4]) {
+      call_0 = call(x, y, vjp_body=None, name='product')  : (f32[4],) {   # net.scale
+        body = graph product(a: f32[4], b: f32[4]) {
+          detach_0 = detach(b)      : f32[4]
+          mul_0 = mul(a, detach_0)  : f32[4]
+          return mul_0
+        }
+      }
+      neg_0 = neg(call_0[0])                              : f32[4]
+      return neg_0
+    }
 after:
+    graph f(x: f32[4], y: f32[4]) {
+      mul_0 = mul(x, y)   : f32[4]
+      neg_0 = neg(mul_0)  : f32[4]
+      return neg_0
+    }
 
 A `call` exists to give its body a gradient of its own, a `detach` to cut gradients off; once
 gradients have been taken, neither means anything.

@@ -46,21 +46,27 @@ class Record(NamedTuple):
     changed: bool
 
     def __str__(self) -> str:
-        nodes = f"{self.nodes_before} -> {self.nodes_after} nodes" if self.changed else "(unchanged)"
+        nodes = (
+            f"{self.nodes_before} -> {self.nodes_after} nodes" if self.changed else "(unchanged)"
+        )
         return f"{self.name:<24} {self.seconds * 1e3:9.2f} ms   {nodes}"
 
 
 def run_pipeline(
-    graph: Graph, pipeline: Sequence[Pass] | None = None, report: list[Record] | None = None
+    graph: Graph,
+    pipeline: Sequence[Pass] | None = None,
+    report: list[Record] | None = None,
+    label: str = "",
 ) -> Graph:
     """The graph after all passes (or up to `stop_after`); PassError names the pass that failed.
 
-    `pipeline` defaults to PIPELINE. `report` gets one Record per pass.
+    `pipeline` defaults to PIPELINE. `report` gets one Record per pass. Dumped files start with
+    `label`.
     """
     if pipeline is None:
         from . import PIPELINE as pipeline
     _known_passes(pipeline)
-    _dump(0, "trace", graph)
+    _dump(label, 0, "trace", graph)
     done: list[str] = []
     for number, step in enumerate(pipeline, 1):
         name = step.__name__
@@ -72,7 +78,7 @@ def run_pipeline(
         if report is not None:
             report.append(record)
         _show(record, graph, new)
-        _dump(number, name, new)
+        _dump(label, number, name, new)
         done.append(name)
         graph = new
         if debug.stop_after == name:
@@ -127,11 +133,17 @@ def diff(before: Graph, after: Graph, name: str) -> str:
     return "\n".join([f"# after {name}", *(line for line in lines if not line.startswith("?"))])
 
 
-def _dump(number: int, name: str, graph: Graph):
+def _dump(label: str, number: int, name: str, graph: Graph):
+    if debug.dump:
+        dump_text(f"{label}{number:02}_{name}.ir", print_graph(graph))
+
+
+def dump_text(name: str, text: str) -> None:
+    """Write one stage into the folder of the dump switch, if it is set."""
     if debug.dump:
         folder = Path(debug.dump)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number:02}_{name}.ir").write_text(print_graph(graph), encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 # -- checking -------------------------------------------------------------------------------------

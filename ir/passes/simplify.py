@@ -2,16 +2,18 @@
 
 before:
     graph f(x: f32[2,3]) {
-      mul_0 = mul(x, 1.0)                    : f32[2,3]
-      pow_0 = pow(mul_0, 2.0)                : f32[2,3]
-      permute_0 = permute(pow_0, dims=(1,0))  : f32[3,2]
+      mul_0 = mul(x, 1.0)                         : f32[2,3]
+      pow_0 = pow(mul_0, 2.0)                     : f32[2,3]
+      permute_0 = permute(pow_0, dims=(1,0))      : f32[3,2]
       permute_1 = permute(permute_0, dims=(1,0))  : f32[2,3]
-      return permute_1
+      div_0 = div(permute_1, 4.0)                 : f32[2,3]
+      return div_0
     }
 after:
     graph f(x: f32[2,3]) {
-      mul_0 = mul(x, x)  : f32[2,3]
-      return mul_0
+      mul_0 = mul(x, x)         : f32[2,3]
+      mul_1 = mul(mul_0, 0.25)  : f32[2,3]
+      return mul_1
     }
 
 Exact rules keep every bit, also for nan, infinities and -0.0 (so `x + 0.0` stays, it turns -0.0 into
@@ -109,7 +111,7 @@ def minus_zero_sub(x):
 
 @RULES.rule("--x -> x")
 def neg_neg(x):
-    return -(-x), x
+    return neg(neg(x)), x
 
 
 @RULES.rule("x + -y -> x - y")
@@ -122,7 +124,7 @@ def sub_neg(x, y):
     return x - -y, x + y
 
 
-@RULES.rule("abs(-x) -> abs(x)")
+@RULES.rule("abs(-x) -> abs(x)", when=lambda x: x.dtype.is_signed)
 def abs_neg(x):
     return abs(neg(x)), abs(x)
 
@@ -343,7 +345,7 @@ def where_where_false(c, x, y, z):
     return where(c, x, where(c, y, z)), where(c, x, z)
 
 
-@RULES.rule("where(c, True, False) -> c", when=is_bool)
+@RULES.rule("where(c, True, False) -> c")
 def where_bool(c):
     return where(c, literal(c, True), literal(c, False)), c
 

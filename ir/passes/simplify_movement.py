@@ -101,7 +101,7 @@ def inner_start(a, s, c):
 def inner_stop(a, b, s, c, d):
     """The end of slice c:d of slice a:b:s; no further than the axis, no less than the start."""
     rows = zip(a, b, s, c, d, strict=True)
-    return tuple(max(min(i + k * n, j), i + k * m) if n > m else i + k * m for i, j, k, m, n in rows)
+    return tuple(max(min(i + k * max(m, n), j), i + k * m) for i, j, k, m, n in rows)
 
 
 def start_is_inside(a, b, s, c) -> bool:
@@ -188,7 +188,8 @@ def without_axes(x, a):
     return tuple(n for i, n in enumerate(x.shape) if i not in a)
 
 
-@RULES.rule("sum(x, axes of length 1) -> reshape(x)", when=reduces_ones)
+# tol: the sum of one -0.0 is 0.0 where sums start from zero
+@RULES.rule("sum(x, axes of length 1) -> reshape(x)", when=reduces_ones, tol=1e-6)
 def sum_ones(x, a):
     return sum(x, axes=a), reshape(x, shape=without_axes)
 

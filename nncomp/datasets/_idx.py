@@ -10,7 +10,7 @@ import gzip
 import math
 import os
 import zlib
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -18,7 +18,7 @@ import nncomp
 
 from ..tensor import Tensor
 
-CODES = {
+CODES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(">u1"), 0x09: np.dtype(">i1"), 0x0B: np.dtype(">i2"),
     0x0C: np.dtype(">i4"), 0x0D: np.dtype(">f4"), 0x0E: np.dtype(">f8"),
 }  # fmt: skip
@@ -53,7 +53,7 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
         ) from error
 
 
-def _parse(file: BinaryIO, path: str) -> np.ndarray:
+def _parse(file: BinaryIO | gzip.GzipFile, path: str) -> np.ndarray:
     head = file.read(4)
     if len(head) < 4:
         raise ValueError(f"{path} has {len(head)} bytes, too few for the header of an IDX file")
@@ -73,7 +73,9 @@ def _parse(file: BinaryIO, path: str) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="))
 
 
-def _read_exactly(file: BinaryIO, path: str, shape: tuple[int, ...], dtype: np.dtype) -> bytearray:
+def _read_exactly(
+    file: BinaryIO | gzip.GzipFile, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> bytearray:
     """The element bytes; ValueError if the file has fewer, or more."""
     expected = math.prod(shape) * dtype.itemsize
     data = bytearray()

@@ -136,7 +136,7 @@ _state = {"dtype": dt.float32}
 
 def is_traced(x: Any) -> bool:
     """True if the values of `x` are not known yet, because a trace is being recorded."""
-    return not isinstance(x._data, np.ndarray)
+    return x.is_traced
 
 
 def pair(value: Any, n: int, name: str) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ def known_values(x: Any, name: str) -> np.ndarray:
             f"{name} has a result whose size depends on values, which a static graph cannot have. "
             "Use where(), masked_fill() or a fixed-size selection such as topk() instead."
         )
-    return x._data
+    return x.numpy_array(name)
 
 
 def _tensor(array: np.ndarray) -> Any:

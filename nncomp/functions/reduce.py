@@ -157,7 +157,7 @@ def _arg(name: str, input: Any, dim: int | None, keepdim: bool, order: Any) -> A
 
 def _extreme(name: str, input: Any, dim: Any, keepdim: bool, whole: Any, arg: Any, pair: Any) -> Any:
     """max() and min(): of everything, of two tensors, or (values, indices) along a dim."""
-    from .scatter import gather
+    from .gathering import gather
 
     if dim is None:
         if input.numel() == 0:

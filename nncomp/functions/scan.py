@@ -80,7 +80,7 @@ def cummin(input: Any, dim: int) -> cummin_result:
 
 def _running_extreme(input: Any, dim: int, beats: Any) -> tuple:
     """Carry positions instead of values: position p wins over an earlier q if beats(x[q], x[p])."""
-    from .scatter import gather
+    from .gathering import gather
 
     axis = wrap_dim(dim, len(input.shape))
     if not input.shape:

@@ -9,10 +9,9 @@ from typing import Any
 from ..ir import ops
 from ..ir import types as dt
 from .base import constant, like, wrap_dim
+from .gathering import gather
 from .promotion import broadcast, cast
-from .scatter import gather
 from .views import flatten
-
 
 _Sort = namedtuple("sort", "values indices")
 _Topk = namedtuple("topk", "values indices")

@@ -347,7 +347,7 @@ def nan_to_num(
     out: Any = None,
 ) -> Any:
     """nan replaced by `nan` (0), the infinities by `posinf` and `neginf` (the extreme values)."""
-    from ..limits import finfo
+    from .limits import finfo
 
     no_out("nan_to_num", out)
     if input.dtype.kind != "f":

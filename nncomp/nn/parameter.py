@@ -9,13 +9,6 @@ import nncomp
 from ..tensor import Tensor
 
 
-def _rebuild(cls: type, data: Tensor, requires_grad: bool, state: dict) -> Tensor:
-    """Make a Parameter again from a pickle."""
-    parameter = cls(data, requires_grad)
-    parameter.__dict__.update(state)
-    return parameter
-
-
 class Parameter(Tensor):
     """A tensor that is a weight of a Module; it shares the storage of ``data``.
 
@@ -45,9 +38,6 @@ class Parameter(Tensor):
             memo[id(self)] = copied
         return memo[id(self)]
 
-    def __reduce_ex__(self, protocol: Any) -> tuple:
-        return _rebuild, (type(self), self.data, self.requires_grad, {})
-
 
 class Buffer(Tensor):
     """A tensor that is state of a Module but no weight; ``persistent`` puts it in state_dict."""
@@ -63,11 +53,6 @@ class Buffer(Tensor):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
-
-    def __deepcopy__(self, memo: dict) -> Buffer:
-        if id(self) not in memo:
-            memo[id(self)] = Buffer(self.data.clone(), persistent=self.persistent)
-        return memo[id(self)]
 
 
 __all__ = ["Buffer", "Parameter"]

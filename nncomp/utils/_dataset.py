@@ -33,7 +33,7 @@ class Dataset:
 
 
 class TensorDataset(Dataset):
-    """Samples are the slices of tensors along their first dimension; ValueError if it differs."""
+    """Samples are rows of tensors with one first dimension; ValueError where it differs."""
 
     def __init__(self, *tensors: Tensor) -> None:
         sizes = [t.size(0) for t in tensors]

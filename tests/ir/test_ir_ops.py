@@ -27,7 +27,11 @@ def test_every_op_is_complete():
     sampled = {s.op for s in SAMPLES}
     missing = []
     for name, op in OPS.items():
-        missing += [f"{name}: {field}" for field in ("type", "eval") if not callable(getattr(op, field, None))]
+        missing += [
+            f"{name}: {field}"
+            for field in ("type", "eval")
+            if not callable(getattr(op, field, None))
+        ]
         if not (type(op).__doc__ or "").strip():
             missing.append(f"{name}: docstring")
         if op.differentiable and not callable(getattr(op, "vjp", None)):
