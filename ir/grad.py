@@ -1,9 +1,9 @@
 """Reverse-mode differentiation of graphs: one reverse walk that asks each op for its `vjp`.
 
     vjp_graph(g)       cotangents of all outputs, then the inputs  ->  one gradient per input
-    grad(g)            the inputs of a scalar-output graph         ->  one gradient per wanted input
-    value_and_grad(g)  the same inputs                             ->  the outputs, then the gradients
-    joint(g)           the inputs, then cotangents grad_0, ...     ->  the outputs, then the gradients
+    grad(g)            the inputs; output 0 must be a scalar       ->  gradients of the inputs
+    value_and_grad(g)  the same                                    ->  outputs, then gradients
+    joint(g)           the inputs, then cotangents grad_0, ...     ->  outputs, then gradients
 
 The results are ordinary graphs, so all of these apply to their own results, to any order. Gradients
 must be taken before passes fuse nodes. Zeros are returned for inputs that no output depends on.
@@ -62,7 +62,7 @@ def vjp_graph(graph: Graph, with_results: bool = False) -> Graph:
 
 
 def joint(graph: Graph, wrt: Iterable[str] | None = None) -> Graph:
-    """Forward and backward as one graph: the outputs of `graph`, then one gradient per wanted input.
+    """Forward and backward in one: the outputs of `graph`, then one gradient per wanted input.
 
     Takes the inputs of `graph`, then one cotangent `grad_<i>` for each floating-point output number
     i that is a plain result (buffer updates have none).
@@ -163,7 +163,7 @@ def _active(order: list[Node], wanted: set[Node]) -> set[Node]:
 
 
 def _accumulate(sums: dict, node: Node, part):
-    """Adds a contribution; those of multi-result nodes are tuples with None for unreached results."""
+    """Adds a contribution; for a multi-result node it is a tuple, None for unreached results."""
     known = sums.get(node)
     if known is None:
         sums[node] = part

@@ -93,8 +93,15 @@ class Elementwise(Op):
     dtypes = "fiub"  # kinds it accepts
     scalar: Any
 
+    def operand_type(self, types) -> TensorType:
+        """The one type of all operands; OpError when they differ or their number is wrong."""
+        count = self.scalar.__code__.co_argcount - 1
+        if len(types) != count:
+            raise OpError(f"{self.name} takes {count} operands, got {len(types)}")
+        return same_type(self.name, types)
+
     def type(self, *types):
-        t = same_type(self.name, types)
+        t = self.operand_type(types)
         if t.dtype.kind not in self.dtypes:
             raise OpError(f"{self.name} is not defined for {t.dtype.name}")
         return t
@@ -109,7 +116,7 @@ class Comparison(Elementwise):
     differentiable = False
 
     def type(self, *types):
-        return TensorType(same_type(self.name, types).shape, bool_)
+        return TensorType(self.operand_type(types).shape, bool_)
 
     def vjp(self, g, y, *xs):
         return (None,) * len(xs)

@@ -1,8 +1,8 @@
 """Text -> Graph, the inverse of `printer`.
 
-Types after the colon and the `# scope file:line` notes may be left out; a type that is there must be
-what the op's rule gives. Nodes that no output needs are dropped. Errors are `ParseError`, with the
-line and what was expected there.
+Types after the colon and the `# scope file:line` notes may be left out; a type that is there must
+be what the op's rule gives. Nodes that no output needs are dropped. Errors are `ParseError`, with
+the line and what was expected there.
 """
 
 from __future__ import annotations

@@ -169,8 +169,9 @@ def compare_speed(model: nn.Module, compiled: Any, lr: float, batch: Any) -> Non
 
 def verdict(accuracy: float, same: bool) -> int:
     """The exit code, with a sentence where it is 1."""
-    if accuracy < LOWEST_ACCURACY:
+    good = accuracy >= LOWEST_ACCURACY  # False for NaN as well
+    if not good:
         print(f"failed: the accuracy {accuracy:.1%} is below {LOWEST_ACCURACY:.0%}")
     if not same:
         print("failed: the saved and loaded model gives other results than the model itself")
-    return int(accuracy < LOWEST_ACCURACY or not same)
+    return 0 if good and same else 1

@@ -2,8 +2,8 @@
 
 While a graph is recorded the tracer gets the call. Otherwise the op's type rule checks the operands,
 its numpy meaning computes the result, and the tape remembers the call if a gradient may be asked
-for. A result never shares memory that someone can see: big results of movement ops borrow the
-operand's memory, and get their own copy as soon as that memory is written or handed out.
+for. Results are contiguous and never share memory that someone can see: big results of movement ops
+borrow the operand's memory, and get their own copy as soon as that is written or handed out.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ def _result(op: Op, out: Any, type_: TensorType, inputs: Sequence, arrays: list)
         for array in arrays:
             if array is out:
                 out = out.copy()
+        if not out.flags.c_contiguous:  # so that the tracer knows which reshapes are views
+            out = np.array(out, order="C")
         return wrap(out, type_)
     if out.nbytes > BORROW_BYTES and op.name in BORROWABLE:
         x = inputs[0]

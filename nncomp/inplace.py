@@ -15,7 +15,7 @@ import numpy as np
 from . import dispatch
 from .autograd import tape
 from .autograd.modes import state
-from .dispatch import Storage, storage_of, wrap
+from .dispatch import storage_of, wrap
 from .ir import ops
 from .scatter import OVERLAP, scatter_chain
 
@@ -73,6 +73,7 @@ def add_history(result: Any, x: Any, op: Any, attrs: dict) -> None:
     if base._requires_grad:
         tape.record(op, attrs, (x,), [x._type], result)
     result._base = base
+    result._steps = x._steps + 1 if x._base is not None else 1
     result._seen = base._rebased
 
 
@@ -91,7 +92,7 @@ def alias(x: Any, share_version: bool = True) -> Any:
 
 def base_chain(x: Any) -> tuple[Step, ...]:
     """The movement ops from `x._base` to `x`."""
-    return x._chain[len(x._base._chain) :]
+    return x._chain[-x._steps :]
 
 
 def refresh_history(x: Any) -> None:
@@ -228,4 +229,4 @@ class CopySlices(tape.TapeNode):
         return rest, part if wanted[1] else None
 
 
-__all__ = ["Storage", "alias", "assign", "check_writable", "link", "rebase", "refresh_history", "view"]
+__all__ = ["alias", "assign", "check_writable", "link", "rebase", "refresh_history", "view"]

@@ -23,10 +23,7 @@ from .device import CPU, device, require_cpu
 from .ir import ops
 from .ir.types import DType, TensorType, float32, type_of_array
 from .size import Size
-try:
-    from .tensor_methods import TensorMethods
-except ImportError:
-    from .ir.operators import Operators as TensorMethods
+from .tensor_methods import TensorMethods
 from .trace_error import TraceError, trace_error
 from .utils.hooks import RemovableHandle
 
@@ -50,6 +47,7 @@ class Tensor(TensorMethods):
     _base: Any = None  # the tensor this one is a differentiable view of
     _seen = 0  # the base's `_rebased` when this view's history was made
     _rebased = 0  # how often in-place writes replaced the history
+    _steps = 0  # how many of the last movement ops lead from `_base` to this view
     _storage: Any = None  # made when memory is first shared
     _chain: tuple = ()  # movement ops from the whole memory to this tensor
     _counter: Any = None  # [version], shared with views

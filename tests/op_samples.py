@@ -1,6 +1,6 @@
 """One row per primitive sample: what every interpreter, gradient and backend test runs.
 
-A `Sample` is data. `make_operands` draws its operands, `sample_graph` makes the graph of the one op.
+A `Sample` is data. `make_operands` draws its operands, `sample_graph` makes the graph of the op.
 Operand dtype `T` is the float type under test: float32 unless a test says otherwise.
 """
 

@@ -49,6 +49,7 @@ def test_files_and_functions_stay_small():
 
 
 def test_the_longest_function_is_found():
-    text = "def short():\n    pass\n\n\nclass C:\n    async def long(self):\n        a = 1\n        b = 2\n"
+    method = "class C:\n    async def long(self):\n        a = 1\n        b = 2\n"
+    text = "def short():\n    pass\n\n\n" + method
     assert longest_function(text) == (3, "long")
     assert longest_function("x = 1") == (0, "")

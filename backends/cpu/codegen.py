@@ -17,6 +17,7 @@ from nncomp.ir.program import LoopStep, Place, Program, Step
 from ..llvm import Emitter, Value, module_text
 from ..map_kernel import MapKernel, make_schedule
 from ..scatter_kernel import ScatterKernel
+from ..transpose_kernel import TransposeKernel, make_tile_schedule
 from .contract_kernel import ContractKernel, contraction_of, plan_of
 from .target import Target
 
@@ -54,6 +55,9 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         ScatterKernel(e, kernel, width, target.fma).write()
         units = kernel.extra.line.extent
         time = (units + kernel.extra.entry.extent) * 2.0 * _extent(kernel.domain)
+    elif tiles := make_tile_schedule(kernel, width):
+        TransposeKernel(e, kernel, tiles, width, target.fma).write()
+        units, time = tiles.units, _extent(kernel.domain) * 0.3
     else:
         schedule = make_schedule(kernel)
         MapKernel(e, kernel, schedule, width, target.fma).write()

@@ -282,28 +282,31 @@ class contract(Contraction):
 
     result[batch.., m.., n] = sum over k.. of a[...] * b[...], where `batch` and `k` list
     (extent, stride in a, stride in b) and `m` (extent, stride in a), in elements of the flattened
-    operands. Column n of b lies at n, or with `panel` P > 0 at n // P * panel_stride + n % P.
+    operands, counted from elements `a_offset` and `b_offset`. Column n of b lies at n, or with
+    `panel` P > 0 at n // P * panel_stride + n % P.
     """
 
     differentiable = False
 
-    def type(a, b, *, batch, m, n, k, panel, panel_stride):
-        last_a = sum((e - 1) * s for e, s, *_ in (*batch, *m, *k))
-        last_b = sum((e - 1) * s for e, _, s in (*batch, *k))
+    def type(a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset):
+        last_a = a_offset + sum((e - 1) * s for e, s, *_ in (*batch, *m, *k))
+        last_b = b_offset + sum((e - 1) * s for e, _, s in (*batch, *k))
         last_b += (n - 1) // panel * panel_stride + (n - 1) % panel if panel else n - 1
         shape = (*(e for e, *_ in batch), *(e for e, _ in m), n)
+        strides = (a_offset, b_offset, *(s for _, *both in (*batch, *m, *k) for s in both))
         empty = 0 in (*shape, *(e for e, *_ in k))
-        fits = empty or (last_a < a.size and last_b < b.size)
+        fits = empty or (min(strides) >= 0 and last_a < a.size and last_b < b.size)
         require(fits, f"contract: strides reach beyond the operands {a} and {b}")
         return TensorType(shape, a.dtype)
 
-    def eval(a, b, *, batch, m, n, k, panel, panel_stride):
+    def eval(a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset):
         wide = _accumulate(a.dtype)
-        rows = _strided(a.astype(wide), [(e, s) for e, s, *_ in (*batch, *m, *k)])
+        walk = [(e, s) for e, s, *_ in (*batch, *m, *k)]
+        rows = _strided(a.astype(wide).ravel()[a_offset:], walk)
         width = panel or max(n, 1)
         panels = -(-n // width)
         columns = [(panels, panel_stride), (width, 1)]
-        flat = np.concatenate([b.astype(wide).ravel(), np.zeros(width, wide)])
+        flat = np.concatenate([b.astype(wide).ravel()[b_offset:], np.zeros(width, wide)])
         right = _strided(flat, [*((e, s) for e, _, s in (*batch, *k)), *columns])
         groups, inner = [e for e, *_ in batch], int(np.prod([e for e, *_ in k], dtype=np.int64))
         right = right.reshape(*groups, inner, panels * width)[..., :n]
@@ -311,19 +314,19 @@ class contract(Contraction):
         out = np.matmul(left, right)
         return out.reshape(*groups, *(e for e, _ in m), n).astype(a.dtype)
 
-    def element(k_, idx, a, b, *, batch, m, n, k, panel, panel_stride):
+    def element(k_, idx, a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset):
         rank = len(batch)
         at_batch, at_m, column = idx[:rank], idx[rank:-1], idx[-1]
 
         def body(inner):
             left = _dot(at_batch, [s for _, s, _ in batch]) + _dot(at_m, [s for _, s in m])
-            left = left + _dot(inner, [s for _, s, _ in k])
+            left = left + _dot(inner, [s for _, s, _ in k]) + a_offset
             right = _dot(at_batch, [s for _, _, s in batch]) + _dot(inner, [s for _, _, s in k])
             place = column
             if panel:
                 place = (column // panel) * panel_stride + column % panel
             x = a(k_.unravel(left, a.shape))
-            return k_.mul(x, b(k_.unravel(right + place, b.shape)))
+            return k_.mul(x, b(k_.unravel(right + place + b_offset, b.shape)))
 
         return k_.reduce("add", tuple(e for e, *_ in k), body, a.dtype)
 

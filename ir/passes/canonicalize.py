@@ -14,8 +14,8 @@ after:
     }
 
 Constants become the second operand of commutative ops and have the Python type of their dtype. The
-order of the others stays; `cse` ignores it. maximum and minimum with a zero are left alone: which of
-0.0 and -0.0 they return depends on the order.
+order of the others stays; `cse` ignores it. maximum and minimum with a zero are left alone: which
+of 0.0 and -0.0 they return depends on the order.
 Establishes: constants second, normal constant values. Needs: nothing.
 """
 

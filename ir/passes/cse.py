@@ -18,9 +18,9 @@ after:
     }
 
 Two nodes are one if op, attributes and operands are (in either order for commutative ops); bodies
-are compared by what they compute, not by name. A scan whose results are the first results of another
-scan over the same operands becomes that scan: gradients run a loop again to keep its carries, and
-after this pass the loop runs once. random_bits with one key are one by definition.
+are compared by what they compute, not by name. A scan whose results are the first results of
+another scan over the same operands becomes that scan: gradients run a loop again to keep its
+carries, and after this pass it runs once. random_bits with one key are one by definition.
 Establishes: no two nodes compute the same. Needs: nothing.
 """
 

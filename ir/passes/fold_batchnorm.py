@@ -25,8 +25,8 @@ after:
       return add_0
     }
 
-Any chain of +, -, *, / with values that only vary along the channel axis is `y * s + t` for vectors s
-and t over channels; then `conv(x, w) * s + t` is `conv(x, w * s) + t`. The vectors must come from
+Any chain of +, -, *, / with values that only vary along the channel axis is `y * s + t` for vectors
+s and t over channels; then `conv(x, w) * s + t` is `conv(x, w * s) + t`. The vectors must come from
 small tensors (no more elements than channels) without any reduction, as parameters and running
 statistics do, so `hoist` can move `w * s` out of the call. The chain must be the only reader.
 Establishes: no scaling per channel right after a conv. Needs: gradients taken, calls inlined.

@@ -39,7 +39,7 @@ def split_prepare(
     parameter_names: Iterable[str],
     worth: Callable[[Node], bool] | None = None,
 ) -> tuple[Graph, Graph]:
-    """(prepare, main): `prepare` takes the parameters, main its results as prepared_0, ... at the end.
+    """(prepare, main): `prepare` takes the parameters, main its results as prepared_0, ... last.
 
     `prepare` must run again whenever a parameter changes. `worth(view)` may ask for a view of a
     parameter or prepared value to be prepared too. If there is nothing to prepare, `prepare` has no

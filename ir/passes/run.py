@@ -1,4 +1,4 @@
-"""Runs a list of passes and owns what they share: checks, times, dumps, and telling which one failed.
+"""Runs a list of passes and owns what they share: checks, times, dumps, telling which one failed.
 
     optimized = run_pipeline(graph, PIPELINE, report)
 
@@ -125,7 +125,7 @@ def _show(record: Record, before: Graph, after: Graph):
 
 
 def diff(before: Graph, after: Graph, name: str) -> str:
-    """The printed graph with `-` and `+` where it changed; `(unchanged)` after the name if nowhere."""
+    """The printed graph with `-` and `+` where it changed; `(unchanged)` if it did nowhere."""
     old, new = (print_graph(g).splitlines() for g in (before, after))
     if old == new:
         return f"# after {name} (unchanged)"

@@ -16,9 +16,9 @@ after:
       return mul_1
     }
 
-Exact rules keep every bit, also for nan, infinities and -0.0 (so `x + 0.0` stays, it turns -0.0 into
-0.0; `x + -0.0` goes). Rules with a `tol` round differently. Powers follow torch where it differs
-from C: `x ** 0.5` is the square root.
+Exact rules keep every bit, also for nan, infinities and -0.0 (so `x + 0.0` stays, it turns -0.0
+into 0.0; `x + -0.0` goes). Rules with a `tol` round differently. Powers follow torch where it
+differs from C: `x ** 0.5` is the square root.
 Establishes: no rule of RULES fits. Needs: gradients taken.
 """
 

@@ -203,7 +203,7 @@ def accumulator(x: Any) -> AccumulateGrad:
 
 def record(op: Any, attrs: dict, inputs: Sequence, types: list, result: Any) -> None:
     """Make `result` (a Tensor or a tuple of them) remember that `op` made it from `inputs`."""
-    if not op.differentiable:
+    if not op.differentiable or op.name == "detach":
         return
     if result.__class__ is not tuple:
         if result._type.dtype.kind != "f":

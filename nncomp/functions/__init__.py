@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from .aliases import *  # noqa: F403
 from .arithmetic import (
     add,
     addcdiv,
@@ -374,4 +375,15 @@ from .views import (
     view_as,
 )
 
-__all__ = [name for name in dir() if not name.startswith("_") and name != "annotations"]
+# Methods whose names mean something else in the torch namespace (dtypes, builtins) or are not there.
+METHODS_ONLY = frozenset({
+    "bfloat16", "bool", "byte", "char", "copy_", "cpu", "cuda", "double", "float", "getitem", "half",
+    "int", "long", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "pin_memory",
+    "reverse_dims", "setitem", "short", "to", "trace", "type", "type_as",
+})  # fmt: skip
+
+__all__ = [
+    name
+    for name, value in globals().items()
+    if callable(value) and not name.startswith("_") and name not in METHODS_ONLY
+]

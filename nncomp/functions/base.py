@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,21 @@ def check_sizes(name: str, shape: Sequence[int]) -> None:
         raise RuntimeError(
             f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)} ({name})"
         )
+
+
+def numpy_names(function: Callable) -> Callable:
+    """Let a function take numpy's keywords axis and keepdims for dim and keepdim, as torch does."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            if "axis" in kwargs:
+                kwargs["dim"] = kwargs.pop("axis")
+            if "keepdims" in kwargs:
+                kwargs["keepdim"] = kwargs.pop("keepdims")
+        return function(*args, **kwargs)
+
+    return wrapped
 
 
 def no_out(name: str, out: Any) -> None:

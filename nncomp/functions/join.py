@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..ir import ops
-from .base import is_tensor, no_out, shape_argument, wrap_dim
+from .base import is_tensor, no_out, numpy_names, shape_argument, wrap_dim
 from .promotion import broadcast_shapes, cast, result_type
 from .views import expand, flatten, reshape, transpose, unsqueeze
 
 
+@numpy_names
 def cat(tensors: Sequence[Any], dim: int = 0, *, out: Any = None) -> Any:
     """Tensors one after the other along `dim`; dtypes are promoted."""
     no_out("cat", out)
@@ -48,6 +49,7 @@ def _check_fit(parts: Sequence[Any], axis: int) -> None:
                 )
 
 
+@numpy_names
 def stack(tensors: Sequence[Any], dim: int = 0, *, out: Any = None) -> Any:
     """Tensors of one shape along a new dim."""
     no_out("stack", out)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..ir import DType, ops
 from ..ir import types as dt
-from .base import constant, like, no_out, reduced_axes, wrap_dim
+from .base import constant, like, no_out, numpy_names, reduced_axes, wrap_dim
 from .promotion import cast
 
 
@@ -45,6 +45,7 @@ def _accumulated(input: Any, dtype: DType | None) -> Any:
     return cast(input, dtype)
 
 
+@numpy_names
 def sum(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None,
     out: Any = None,
@@ -58,6 +59,7 @@ def sum(
     return kept(ops.sum(x, axes=axes), x.shape, axes, keepdim)
 
 
+@numpy_names
 def mean(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None,
     out: Any = None,
@@ -75,12 +77,14 @@ def mean(
     return kept(ops.div(total, like(total, _count(x.shape, axes))), x.shape, axes, keepdim)
 
 
+@numpy_names
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """Sum that counts nan as 0."""
     clean = ops.where(ops.eq(input, input), input, like(input, 0))
     return sum(clean, dim, keepdim, dtype=dtype)
 
 
+@numpy_names
 def prod(
     input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Any:
@@ -103,6 +107,7 @@ def _check_not_empty(name: str, x: Any, axes: tuple[int, ...]) -> None:
             raise IndexError(f"{name}(): Expected reduction dim {a} to have non-zero size.")
 
 
+@numpy_names
 def amax(input: Any, dim: Any = (), keepdim: bool = False, *, out: Any = None) -> Any:
     """Largest element over `dim`; equal ones share the gradient."""
     no_out("amax", out)
@@ -111,6 +116,7 @@ def amax(input: Any, dim: Any = (), keepdim: bool = False, *, out: Any = None) -
     return kept(ops.amax(input, axes=axes), input.shape, axes, keepdim)
 
 
+@numpy_names
 def amin(input: Any, dim: Any = (), keepdim: bool = False, *, out: Any = None) -> Any:
     """Smallest element over `dim`; equal ones share the gradient."""
     no_out("amin", out)
@@ -131,11 +137,13 @@ class aminmax_result(NamedTuple):
     max: Any
 
 
+@numpy_names
 def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Index of the largest element along `dim`, or in the flattened tensor if None."""
     return _arg("argmax", input, dim, keepdim, lambda x: x)
 
 
+@numpy_names
 def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Index of the smallest element along `dim`, or in the flattened tensor if None."""
     return _arg("argmin", input, dim, keepdim, mirror)
@@ -175,6 +183,7 @@ def _extreme(name: str, input: Any, dim: Any, keepdim: bool, whole: Any, arg: An
     return pair(values, index)
 
 
+@numpy_names
 def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """max(x), max(x, other), or (values, indices) of max(x, dim); the index found has the gradient."""
     from .selection import maximum
@@ -184,6 +193,7 @@ def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
     return _extreme("max", input, dim, keepdim, amax, argmax, max_result)
 
 
+@numpy_names
 def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """min(x), min(x, other), or (values, indices) of min(x, dim); the index found has the gradient."""
     from .selection import minimum
@@ -193,11 +203,13 @@ def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
     return _extreme("min", input, dim, keepdim, amin, argmin, min_result)
 
 
+@numpy_names
 def any(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """True if an element is nonzero; uint8 stays uint8."""
     return _truth(input, dim, keepdim, False, lambda x: x)
 
 
+@numpy_names
 def all(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """True if all elements are nonzero; uint8 stays uint8."""
     return _truth(input, dim, keepdim, True, mirror)
@@ -215,6 +227,7 @@ def _truth(input: Any, dim: Any, keepdim: bool, empty: bool, order: Any) -> Any:
     return cast(result, dt.uint8) if input.dtype is dt.uint8 else result
 
 
+@numpy_names
 def count_nonzero(input: Any, dim: Any = None) -> Any:
     """Number of nonzero elements over `dim`, as int64."""
     return sum(cast(cast(input, dt.bool_), dt.int64), dim)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..ir import DType, ops
 from ..ir import types as dt
-from .base import constant, wrap_dim
+from .base import constant, numpy_names, wrap_dim
 from .promotion import cast
 
 
@@ -31,12 +31,14 @@ def _prepared(input: Any, dim: int, dtype: DType | None) -> tuple:
     return cast(input, dtype), wrap_dim(dim, len(input.shape))
 
 
+@numpy_names
 def cumsum(input: Any, dim: int, *, dtype: DType | None = None) -> Any:
     """Sum of the elements up to each one along `dim`; integers and bools give int64."""
     x, axis = _prepared(input, dim, dtype)
     return ops.cumsum(x, axis=axis) if x.shape else x
 
 
+@numpy_names
 def cumprod(input: Any, dim: int, *, dtype: DType | None = None) -> Any:
     """Product of the elements up to each one along `dim`; integers and bools give int64."""
     x, axis = _prepared(input, dim, dtype)

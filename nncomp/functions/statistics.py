@@ -11,7 +11,7 @@ from typing import Any
 
 from ..ir import DType, ops
 from ..ir import types as dt
-from .base import like, no_out, reduced_axes, wrap_dim
+from .base import like, no_out, numpy_names, reduced_axes, wrap_dim
 from .promotion import cast
 from .reduce import amax, amin, kept, mean, sum
 
@@ -45,6 +45,7 @@ def _arguments(dim: Any, unbiased: Any, correction: Any) -> tuple[Any, float]:
     return dim, correction
 
 
+@numpy_names
 def var(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
@@ -54,6 +55,7 @@ def var(
     return _spread(input, dim, keepdim, correction)[0]
 
 
+@numpy_names
 def std(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
@@ -62,6 +64,7 @@ def std(
     return _root(var(input, dim, unbiased, keepdim, correction=correction))
 
 
+@numpy_names
 def var_mean(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
@@ -71,6 +74,7 @@ def var_mean(
     return _spread(input, dim, keepdim, correction)
 
 
+@numpy_names
 def std_mean(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
     correction: float | None = None,
@@ -87,6 +91,7 @@ def _root(x: Any) -> Any:
     return ops.where(flat, zero, ops.sqrt(ops.where(flat, like(x, 1.0), x)))
 
 
+@numpy_names
 def norm(
     input: Any, p: float | str | None = "fro", dim: Any = None, keepdim: bool = False,
     out: Any = None, dtype: DType | None = None,
@@ -140,6 +145,7 @@ def _row_maximum(x: Any, axes: tuple[int, ...]) -> Any:
     return ops.detach(kept(ops.amax(x, axes=axes), x.shape, axes, True))
 
 
+@numpy_names
 def logsumexp(input: Any, dim: Any, keepdim: bool = False, *, out: Any = None) -> Any:
     """log of the sum of exponentials over `dim`, without overflow."""
     no_out("logsumexp", out)

@@ -38,7 +38,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else ``value``."""
-    return finish(input, nncomp.where(input > threshold, input, value), inplace)
+    return finish(input, nncomp.threshold(input, threshold, value), inplace)
 
 
 def hardtanh(
@@ -196,19 +196,13 @@ def _softmax_dim(name: str, dim: int | None, ndim: int) -> int:
     return 0 if ndim in (0, 1, 3) else 1
 
 
-def _shifted(input: Tensor, dim: int) -> Tensor:
-    """x minus its maximum along ``dim``; the shift is constant for the gradient."""
-    return input - nncomp.amax(input.detach(), dim=dim, keepdim=True)
-
-
 def softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
     """exp(x) / sum(exp(x)) along ``dim``; ``dtype`` casts the input first."""
     dim = _softmax_dim("softmax", dim, input.dim())
     given = input if dtype is None else input.to(dtype)
-    exps = nncomp.exp(_shifted(widened(given), dim))
-    return (exps / exps.sum(dim=dim, keepdim=True)).to(given.dtype)
+    return nncomp.softmax(widened(given), dim).to(given.dtype)
 
 
 def log_softmax(
@@ -217,8 +211,7 @@ def log_softmax(
     """log(softmax(x)) along ``dim``, computed without underflow."""
     dim = _softmax_dim("log_softmax", dim, input.dim())
     given = input if dtype is None else input.to(dtype)
-    shifted = _shifted(widened(given), dim)
-    return (shifted - nncomp.exp(shifted).sum(dim=dim, keepdim=True).log()).to(given.dtype)
+    return nncomp.log_softmax(widened(given), dim).to(given.dtype)
 
 
 def softmin(

@@ -1,9 +1,9 @@
-"""Convolution layers: Conv1d, Conv2d and Conv3d."""
+"""Convolution layers and their adjoints: Conv1d to Conv3d, ConvTranspose1d to ConvTranspose3d."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import nncomp
@@ -50,13 +50,16 @@ class _ConvNd(Module):
         self.groups = groups
         self.padding_mode = padding_mode
         self._check_padding()
-        sizes = (out_channels, in_channels // groups, *self.kernel_size)
+        sizes = self._weight_size()
         self.weight = Parameter(nncomp.empty(*sizes, device=device, dtype=dtype))
         if bias:
             self.bias = Parameter(nncomp.empty(out_channels, device=device, dtype=dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
+
+    def _weight_size(self) -> tuple[int, ...]:
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
     def _check_padding(self) -> None:
         if isinstance(self.padding, str):
@@ -107,6 +110,8 @@ class _ConvNd(Module):
             text += f", padding={self.padding}"
         if self.dilation != (1,) * n:
             text += f", dilation={self.dilation}"
+        if self.output_padding != (0,) * n:
+            text += f", output_padding={self.output_padding}"
         if self.groups != 1:
             text += f", groups={self.groups}"
         if self.bias is None:
@@ -146,4 +151,87 @@ class Conv3d(_ConvNd):
     _function = staticmethod(F.conv3d)
 
 
-__all__ = ["Conv1d", "Conv2d", "Conv3d"]
+class _ConvTransposeNd(_ConvNd):
+    """What the transposed convolutions share; ``weight`` (in, out / groups, *kernel)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size = 0,
+        output_padding: Size = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Size = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if padding_mode != "zeros":
+            raise ValueError(
+                f'Only "zeros" padding mode is supported for {type(self).__name__}'
+            )
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+            padding_mode, device, dtype,
+        )  # fmt: skip
+        self.transposed = True
+        self.output_padding = ntuple(output_padding, self._n)
+
+    def _weight_size(self) -> tuple[int, ...]:
+        return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
+
+    def _output_padding(self, input: Tensor, output_size: Sequence[int]) -> tuple[int, ...]:
+        """Return the output padding that gives ``output_size`` (with or without N and C)."""
+        n = self._n
+        wanted = list(output_size)[-n:]
+        extra = []
+        for number, size in enumerate(input.shape[-n:]):
+            least = (size - 1) * self.stride[number] - 2 * self.padding[number]
+            least += self.dilation[number] * (self.kernel_size[number] - 1) + 1
+            if not least <= wanted[number] < least + self.stride[number]:
+                raise ValueError(
+                    f"requested an output size of {wanted}, but dimension {number} must be in "
+                    f"[{least}, {least + self.stride[number] - 1}] (for an input of "
+                    f"{list(input.shape[-n:])})"
+                )
+            extra.append(wanted[number] - least)
+        return tuple(extra)
+
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """Map (N, in_channels, *) or (in_channels, *); ``output_size`` settles the rounding."""
+        extra = self.output_padding
+        if output_size is not None:
+            extra = self._output_padding(input, output_size)
+        return type(self)._function(
+            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups,
+            self.dilation,
+        )  # fmt: skip
+
+
+class ConvTranspose1d(_ConvTransposeNd):
+    """The adjoint of Conv1d."""
+
+    _n = 1
+    _function = staticmethod(F.conv_transpose1d)
+
+
+class ConvTranspose2d(_ConvTransposeNd):
+    """The adjoint of Conv2d."""
+
+    _n = 2
+    _function = staticmethod(F.conv_transpose2d)
+
+
+class ConvTranspose3d(_ConvTransposeNd):
+    """The adjoint of Conv3d."""
+
+    _n = 3
+    _function = staticmethod(F.conv_transpose3d)
+
+
+__all__ = [
+    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
+]  # fmt: skip

@@ -10,7 +10,7 @@ from random import Random
 
 import numpy as np
 from nncomp.ir.graph import Graph, Loc, Node, build_node, input_node
-from nncomp.ir.op import OPS, Comparison, Elementwise, OpError
+from nncomp.ir.op import OPS, Elementwise, OpError
 from nncomp.ir.rewrite import Of, Pattern, full_node
 from nncomp.ir.types import DTYPES, TensorType, bool_, float32, float64, int32, int64, uint8
 
@@ -108,7 +108,7 @@ def draw_array(r: Random, type: TensorType, ordinary: bool = False) -> np.ndarra
 
 
 def draw_instance(r: Random, pattern: Pattern) -> Graph | None:
-    """A graph whose output matches `pattern`, with inputs for the wildcards; None if the draw fails."""
+    """A graph whose output matches `pattern`, with an input per wildcard; None if a draw fails."""
     types = (draw_shape(r), r.choice(DTYPES))
     bound: dict[str, object] = {}
     try:
@@ -192,8 +192,7 @@ def _draw_node(r: Random, pool: list[Node]):
 
 
 def _elementwise_operands(r: Random, name: str, x: Node, pool: list[Node]) -> tuple:
-    count = 2 if isinstance(OPS[name], Comparison) else OPS[name].eval.nin if hasattr(
-        OPS[name].eval, "nin") else 3 if name == "where" else 2 if name in TWO else 1  # fmt: skip
+    count = 1 if name == "cast" else OPS[name].scalar.__code__.co_argcount - 1
     same = [n for n in pool if n.type == x.type]
     constants = [full_node(r.choice(SPECIAL), x.type), full_node(r.choice(CONSTANTS), x.type)]
     if x.dtype.kind != "f":
@@ -203,9 +202,6 @@ def _elementwise_operands(r: Random, name: str, x: Node, pool: list[Node]) -> tu
         chosen = [n for n in pool if n.type == TensorType(x.shape, bool_)]
         operands[0] = r.choice(chosen) if chosen else x
     return tuple(operands)
-
-
-TWO = frozenset({"pow", "remainder", "floor_divide"})
 
 
 def _draw_scan(r: Random, x: Node, loc: Loc):

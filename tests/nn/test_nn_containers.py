@@ -105,7 +105,9 @@ SCENARIOS = {
     "list set": after(mlist, assign(1, relu)),
     "list del": after(mlist, delete(1)),
     "list del slice": after(mlist, delete(slice(1, None))),
-    "list insert": after(mlist, lambda t, c: c.insert(0, relu(t)), lambda t, c: c.insert(9, relu(t))),
+    "list insert": after(
+        mlist, lambda t, c: c.insert(0, relu(t)), lambda t, c: c.insert(9, relu(t))
+    ),
     "list append": after(mlist, lambda t, c: c.append(relu(t))),
     "list extend": after(mlist, lambda t, c: c.extend(mlist(t, 2))),
     "list pop": after(mlist, lambda t, c: c.pop(0)),

@@ -95,6 +95,17 @@ LAYERS = {
         lambda t: t.nn.Conv2d(2, 3, 4, padding="same", padding_mode="circular"), (1, 2, 5, 4)
     ),
     "Conv3d": run(lambda t: t.nn.Conv3d(2, 3, 2, stride=(1, 2, 1)), (1, 2, 3, 4, 4)),
+    "ConvTranspose1d": run(lambda t: t.nn.ConvTranspose1d(2, 4, 3, stride=2), (2, 2, 5)),
+    "ConvTranspose2d": run(
+        lambda t: t.nn.ConvTranspose2d(
+            4, 6, (3, 2), 2, (1, 0), output_padding=1, groups=2, bias=False, dilation=2
+        ),
+        (2, 4, 3, 4),
+    ),
+    "ConvTranspose2d size": lambda t: fill(t, t.nn.ConvTranspose2d(2, 3, 3, stride=2))(
+        t.tensor(numbers(1, 2, 3, 3)), output_size=[8, 7]
+    ),
+    "ConvTranspose3d": run(lambda t: t.nn.ConvTranspose3d(2, 2, 2), (1, 2, 2, 3, 2)),
     "Flatten": run(lambda t: t.nn.Flatten(), (2, 3, 4)),
     "Flatten dims": run(lambda t: t.nn.Flatten(0, 1), (2, 3, 4)),
     "Unflatten": run(lambda t: t.nn.Unflatten(1, (2, 3)), (2, 6, 4)),
@@ -163,6 +174,11 @@ LAYERS = {
         (2, 3, 6, 7),
     ),
     "MaxPool2d unbatched": run(lambda t: t.nn.MaxPool2d(2), (3, 6, 5)),
+    "MaxPool3d": run(lambda t: t.nn.MaxPool3d(2, padding=1), (1, 2, 4, 5, 4)),
+    "MaxPool2d indices": lambda t: t.nn.MaxPool2d(2, return_indices=True)(
+        t.tensor(numbers(2, 3, 4, 6))
+    ),
+    "AvgPool3d": run(lambda t: t.nn.AvgPool3d(2), (1, 2, 4, 5, 4)),
     "AvgPool1d": run(lambda t: t.nn.AvgPool1d(3, 2, 1), (2, 3, 9)),
     "AvgPool2d": run(lambda t: t.nn.AvgPool2d(2), (2, 3, 6, 5)),
     "AvgPool2d options": run(

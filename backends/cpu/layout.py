@@ -1,0 +1,122 @@
+"""Chooses the layout of every float matmul and convolution: they become `contract` nodes.
+
+before:
+    graph f(x: f32[8,32], w: f32[20,32]) {
+      permute_0 = permute(w, dims=(1,0))
+      matmul_0 = matmul(x, permute_0)
+      return matmul_0
+    }
+after (panels of 16 columns):
+    graph f(x: f32[8,32], w: f32[20,32]) {
+      permute_0 = permute(w, dims=(1,0))
+      pad_0 = pad(permute_0, low=(0,0), high=(0,12), interior=(0,0), value=0)
+      reshape_0 = reshape(pad_0, shape=(32,2,16))
+      permute_1 = permute(reshape_0, dims=(1,0,2))
+      contract_0 = contract(x, permute_1, m=((8,32),), n=20, k=((32,1,16),), panel=16, ...)
+      return contract_0
+    }
+
+What a contraction is bad at keeps its op, whose own scalar code is then used: integers, empty
+tensors, fewer than 4 columns per group, and few rows against a matrix that would have to be copied
+first (there the plain dot products read it once). Convolutions are done first and their permutes
+sunk, so that a matmul behind them sees in which order its operands are really stored.
+
+Needs: gradients taken, calls inlined. Establishes: float contractions in the backend's form; no
+copies of transposed, sliced or broadcast operands but panels. Bodies of loops are left alone: they
+go through the pipeline as graphs of their own.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from nncomp.ir.graph import Graph, Node, rebuild
+from nncomp.ir.ops import reshape
+from nncomp.ir.passes.sink_permutes import sink_permutes
+
+from ..scalar_types import FLOATS
+from .layout_conv import CONVS, lower_conv
+from .layout_product import Product, at, loops, transposed
+from .target import Target
+
+FEW = 4  # rows or columns that are too few for a register tile
+
+
+def lower_contractions(graph: Graph, target: Target) -> Graph:
+    """`graph` with its float contractions as `contract` nodes for the machine `target`."""
+
+    def visit_conv(node: Node, operands: tuple[Node, ...]) -> Node | None:
+        return lower_conv(node, operands, target) if _is_candidate(node, CONVS) else None
+
+    graph = sink_permutes(rebuild(graph, visit_conv))
+    users, results = graph.users(), frozenset(graph.outputs)
+
+    def visit_matmul(node: Node, operands: tuple[Node, ...]) -> Node | None:
+        if not _is_candidate(node, ("matmul",)):
+            return None
+        readers = [] if node in results else users[node]
+        return lower_matmul(node, operands, readers, target)
+
+    return rebuild(graph, visit_matmul)
+
+
+def _is_candidate(node: Node, names) -> bool:
+    if node.name not in names or node.dtype.name not in FLOATS:
+        return False
+    return all(x.type.size for x in (node, *node.inputs))
+
+
+def lower_matmul(node: Node, operands, readers: list[Node], target: Target) -> Node | None:
+    """a @ b, or (b^T @ a^T)^T where that is what is read or the better shape; None to leave it."""
+    a, b = operands
+    rows, depth, columns = *a.shape[-2:], b.shape[-1]
+    if depth == 1:
+        return None  # an outer product has nothing to sum
+    turned = readers and all(_is_transpose(u, len(node.shape)) for u in readers)
+    if rows >= FEW and (turned or columns < FEW):
+        swapped = _product(_transpose(b), _transpose(a))
+        if swapped.is_direct:
+            shape = (*node.shape[:-2], columns, rows)
+            return _transpose(_shaped(swapped.build(target, node.loc), shape))
+    if columns < FEW:
+        return None
+    product = _product(a, b)
+    if product.rows < FEW and not product.is_direct:
+        return None
+    _cut_rows_for(product, node, readers)
+    return _shaped(product.build(target, node.loc), node.shape)
+
+
+def _product(a: Node, b: Node) -> Product:
+    batch, m = loops("b", a.shape[:-2]), loops("m", a.shape[-2:-1])
+    n, k = loops("n", b.shape[-1:]), loops("k", a.shape[-1:])
+    lead = len(batch)
+    return Product(
+        a, at(batch, m, k), b, at(batch, k, n), lead=lead, batch=batch, m=m, n=n[0], k=k
+    )
+
+
+def _cut_rows_for(product: Product, node: Node, readers: list[Node]) -> None:
+    """Give the rows the axes that all readers reshape them to, so that those can join the kernel."""
+    shapes = {u.shape if u.name == "reshape" else None for u in readers}
+    if len(shapes) != 1 or len(product.m) != 1 or product.batch:
+        return
+    (shape,) = shapes
+    if shape is None or shape[-1:] != node.shape[-1:] or len(shape) < 2:
+        return
+    axes = [n for n in shape[:-1] if n != 1]
+    for i in range(1, len(axes)):
+        product.cut(product.m[-1], prod(axes[i:]))
+
+
+def _is_transpose(user: Node, rank: int) -> bool:
+    return user.name == "permute" and user.attrs["dims"] == (*range(rank - 2), rank - 1, rank - 2)
+
+
+def _transpose(x: Node) -> Node:
+    rank = len(x.shape)
+    return transposed(x, (*range(rank - 2), rank - 1, rank - 2))
+
+
+def _shaped(x: Node, shape) -> Node:
+    return x if x.shape == shape else reshape(x, shape=shape)

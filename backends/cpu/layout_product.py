@@ -1,0 +1,246 @@
+"""One sum of products as a `contract` node: where its operands lie and how they are walked.
+
+A `Product` says at which position of two nodes the factors stand, in loop variables. Views of the
+operands are looked through: composing their index rules gives an offset into what is really stored,
+and where that offset needs a quotient of a loop variable the loop is cut in two, so that
+`matmul(reshape(permute(x)), ...)` reads x in place. The right operand must have its columns side by
+side in memory; where it has not, it is copied into panels first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import NamedTuple
+
+from nncomp.ir.graph import Graph, Loc, Node, build_node
+from nncomp.ir.index import Index, Quotient, Remainder, Var, linear
+from nncomp.ir.kernel_builder import KernelBuilder
+from nncomp.ir.op import OPS
+from nncomp.ir.ops import pad, permute, reshape, slice
+
+from ..scalar_types import memory_type
+from .contract import Contraction, Dim, panel_width, wants_packed
+from .target import Target
+
+VIEWS = frozenset({"permute", "expand", "slice", "reshape"})
+Position = tuple[Index, ...]
+
+
+class Walk(NamedTuple):
+    """Element `offset` of the flattened `node`."""
+
+    node: Node
+    offset: Index
+
+    @property
+    def is_affine(self) -> bool:
+        return self.offset.const >= 0 and all(
+            isinstance(atom, Var) and stride >= 0 for atom, stride in self.offset.terms
+        )
+
+    def stride(self, loop: Var) -> int:
+        return self.offset.coefficient(loop)
+
+    def substitute(self, new: dict[Var, Index]) -> Walk:
+        return Walk(self.node, self.offset.substitute(new))
+
+
+class _Operand(NamedTuple):
+    """Stands for an operand in an op's `element` rule and gives back the position it is read at."""
+
+    node: Node
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.node.shape
+
+    @property
+    def dtype(self):
+        return self.node.dtype
+
+    def __call__(self, position: Position) -> Position:
+        return position
+
+
+def stored(node: Node, at: Position) -> Walk:
+    """The element of `node` at a position, as memory holds it once the node is computed."""
+    return Walk(node, linear(at, node.shape))
+
+
+def look_through(node: Node, at: Position) -> Walk:
+    """The same element in the node that `node` is a view of."""
+    k = KernelBuilder()
+    while node.name in VIEWS:
+        at = node.op.element(k, at, _Operand(node.inputs[0]), **node.attrs)
+        node = node.inputs[0]
+    return stored(node, at)
+
+
+def loops(name: str, extents: Sequence[int]) -> list[Var]:
+    return [Var(f"{name}{i}", n) for i, n in enumerate(extents)]
+
+
+def at(*groups: Sequence[Var]) -> Position:
+    """The position whose indices are the given loops, one after the other."""
+    return tuple(Index.of(v) for group in groups for v in group)
+
+
+def transposed(x: Node, dims: Sequence[int]) -> Node:
+    """permute(x, dims), joined with a permute that x is."""
+    dims = tuple(dims)
+    if x.name == "permute":
+        x, dims = x.inputs[0], tuple(x.attrs["dims"][d] for d in dims)
+    return x if dims == tuple(range(len(dims))) else permute(x, dims=dims)
+
+
+def inverse(dims: Sequence[int]) -> tuple[int, ...]:
+    return tuple(dims.index(i) for i in range(len(dims)))
+
+
+class Product:
+    """result[batch.., m.., n] = sum over k of left * right, at the positions given for both.
+
+    The axes of `right` are [lead.., k.., n]; `lead` counts the first ones. With `in_place` false the
+    left operand is not looked through: it is to be stored in the layout it has.
+    """
+
+    def __init__(self, left, left_at, right, right_at, *, lead, batch, m, n, k, in_place=True):
+        self.left, self.left_at = left, tuple(left_at)
+        self.right, self.right_at, self.lead = right, tuple(right_at), lead
+        self.batch, self.m, self.n, self.k = list(batch), list(m), n, list(k)
+        self.a = (look_through if in_place else stored)(left, self.left_at)
+        self.b = look_through(right, self.right_at)
+        self._settle()
+
+    @property
+    def rows(self) -> int:
+        """Rows that share one right operand."""
+        rows = prod(v.extent for v in self.m)
+        for v in reversed(self.batch):
+            if v in self.b.offset.vars:
+                break
+            rows *= v.extent
+        return rows
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the right operand can be read as it lies: its columns are neighbours."""
+        return self.b.is_affine and (self.n.extent == 1 or self.b.stride(self.n) == 1)
+
+    # -- cutting loops -------------------------------------------------------------------------
+
+    def cut(self, loop: Var, inner: int) -> None:
+        """Replace a loop (not n) by two, the second one of `inner` turns."""
+        outside, inside = Var(f"{loop.name}o", loop.extent // inner), Var(f"{loop.name}i", inner)
+        new = {loop: Index.of(outside) * inner + Index.of(inside)}
+        groups = (self.batch, self.m, self.k)
+        self.batch, self.m, self.k = (_replaced(g, loop, (outside, inside)) for g in groups)
+        self.left_at = tuple(i.substitute(new) for i in self.left_at)
+        self.right_at = tuple(i.substitute(new) for i in self.right_at)
+        self.a, self.b = self.a.substitute(new), self.b.substitute(new)
+
+    def _settle(self) -> None:
+        """Cut loops for each operand in turn, but only where it can then be read in place."""
+        before = dict(vars(self))
+        while found := _cut_of(self.a.offset):
+            self.cut(*found)
+        if not self.a.is_affine:
+            vars(self).update(before)
+            self.a = stored(self.left, self.left_at)
+        before = dict(vars(self))
+        while (found := _cut_of(self.b.offset)) and found[0] != self.n:
+            self.cut(*found)
+        if not self.is_direct:
+            vars(self).update(before)
+
+    # -- the node ------------------------------------------------------------------------------
+
+    def build(self, target: Target, loc: Loc) -> Node:
+        """The `contract` node, with the right operand packed where it has to be or ought to be."""
+        panel = 0
+        if not self.is_direct or wants_packed(self._contraction(), target):
+            panel = panel_width(target, memory_type(self.right.dtype.name), self.n.extent)
+            self.b = self._packed(panel)
+        self._fold_batch()
+        attrs = dict(
+            batch=tuple((v.extent, self.a.stride(v), self.b.stride(v)) for v in self.batch),
+            m=tuple((v.extent, self.a.stride(v)) for v in self.m),
+            n=self.n.extent,
+            k=tuple((v.extent, self.a.stride(v), self.b.stride(v)) for v in self.k),
+            panel=panel,
+            panel_stride=panel * prod(v.extent for v in self.k) if panel else 0,
+            a_offset=self.a.offset.const,
+            b_offset=self.b.offset.const,
+        )
+        return build_node(OPS["contract"], (self.a.node, self.b.node), attrs, loc)
+
+    def _contraction(self) -> Contraction:
+        def dims(group):
+            return tuple(Dim(v.extent, self.a.stride(v), self.b.stride(v)) for v in group)
+
+        a, b = (memory_type(x.dtype.name) for x in (self.left, self.right))
+        return Contraction(
+            dims(self.batch), dims(self.m), self.n.extent, dims(self.k), a_type=a, b_type=b
+        )
+
+    def _fold_batch(self) -> None:
+        """Batch loops next to the rows are rows if the right operand is the same for all of them."""
+        while self.batch and self.b.stride(self.batch[-1]) == 0:
+            self.m.insert(0, self.batch.pop())
+
+    def _packed(self, panel: int) -> Walk:
+        """The right operand [lead.., k.., n] as [lead.., ceil(n / panel), k.., panel]."""
+        source, place = self.right, list(self.right_at)
+        for axis in range(self.lead):
+            if not place[axis].vars & self.b.offset.vars:  # the same for all: packed once
+                source, place[axis] = _first(source, axis), Index()
+        shape, lead = source.shape, self.lead
+        rank, panels = len(shape), -(-shape[-1] // panel)
+        source = _pad_last(source, panels * panel - shape[-1])
+        source = reshape(source, shape=(*shape[:-1], panels, panel))
+        dims = (*range(lead), rank - 1, *range(lead, rank - 1), rank)
+        packed = permute(source, dims=dims)
+        start = (*place[:lead], Index(), *place[lead:-1], Index())
+        return stored(packed, start)
+
+
+def _replaced(group: list[Var], loop: Var, by: tuple[Var, ...]) -> list[Var]:
+    return [v for old in group for v in (by if old == loop else (old,))]
+
+
+def _pad_last(x: Node, more: int) -> Node:
+    if not more:
+        return x
+    none = (0,) * len(x.shape)
+    return pad(x, low=none, high=(*none[:-1], more), interior=none, value=0)
+
+
+def _first(x: Node, axis: int) -> Node:
+    """The first element along an axis, which stays with length 1."""
+    stop = tuple(min(n, 1) if i == axis else n for i, n in enumerate(x.shape))
+    return slice(x, start=(0,) * len(stop), stop=stop, step=(1,) * len(stop))
+
+
+def _cut_of(index: Index) -> tuple[Var, int] | None:
+    """The loop to cut, and where, to get rid of a quotient or remainder in an index."""
+    for atom, _ in index.terms:
+        if not isinstance(atom, (Quotient, Remainder)):
+            continue
+        inner = _cut_of(atom.of)
+        if inner:
+            return inner
+        for loop, stride in sorted(atom.of.terms, key=lambda term: -term[1]):
+            if not isinstance(loop, Var) or stride <= 0 or atom.by % stride:
+                continue
+            turns = atom.by // stride
+            if 1 < turns < loop.extent and loop.extent % turns == 0:
+                return loop, turns
+    return None
+
+
+def operand_views(graph: Graph) -> frozenset[Node]:
+    """Views that a `contract` reads. They are stored before it runs, so where they depend on
+    parameters only it pays to prepare them once: `worth` of `split_prepare`."""
+    readers = (n for n in graph.nodes if n.name == "contract")
+    return frozenset(x for n in readers for x in n.inputs if x.name in VIEWS)

@@ -1,0 +1,70 @@
+"""nncomp.cuda: what torch.cuda answers on a machine without a GPU, since there is no GPU backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .device import require_cpu
+
+
+def is_available() -> bool:
+    """False: tensors live on the CPU."""
+    return False
+
+
+def is_initialized() -> bool:
+    """False."""
+    return False
+
+
+def device_count() -> int:
+    """0."""
+    return 0
+
+
+def is_bf16_supported() -> bool:
+    """False."""
+    return False
+
+
+def current_device() -> int:
+    """RuntimeError: there is no CUDA device."""
+    require_cpu("cuda")
+    return -1
+
+
+def get_device_name(device: Any = None) -> str:
+    """RuntimeError: there is no CUDA device."""
+    require_cpu("cuda" if device is None else device)
+    return ""
+
+
+def set_device(device: Any) -> None:
+    """RuntimeError: there is no CUDA device."""
+    require_cpu(device if isinstance(device, (str, int)) else "cuda")
+
+
+def manual_seed(seed: int) -> None:
+    """Nothing: there is no CUDA generator to seed (torch ignores it too)."""
+
+
+def manual_seed_all(seed: int) -> None:
+    """Nothing: there is no CUDA generator to seed (torch ignores it too)."""
+
+
+def empty_cache() -> None:
+    """Nothing: no CUDA memory is cached."""
+
+
+def synchronize(device: Any = None) -> None:
+    """Nothing: operations are complete when they return."""
+
+
+def memory_allocated(device: Any = None) -> int:
+    """0: no CUDA memory is in use."""
+    return 0
+
+
+def max_memory_allocated(device: Any = None) -> int:
+    """0: no CUDA memory was in use."""
+    return 0
