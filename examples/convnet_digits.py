@@ -31,9 +31,9 @@ def make_model() -> nn.Sequential:
         nn.ReLU(),
         nn.Conv2d(16, 16, kernel_size=3, stride=2, padding=1),
         nn.ReLU(),
-        nn.Conv2d(16, 10, kernel_size=3, stride=1, padding=1),
+        nn.Conv2d(16, 10, kernel_size=3, stride=2, padding=1),
         nn.ReLU(),
-        nn.AvgPool2d(4),
+        nn.AvgPool2d(2),
         Lambda(lambda x: x.view(x.size(0), -1)),
     )
 

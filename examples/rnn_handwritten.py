@@ -104,7 +104,7 @@ def main() -> int:
     torch.manual_seed(0)
     model = Classifier(hidden_size=64)
     batches = make_batches(*digits("train"), args)
-    code = train_both(model, batches, lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9))
+    code = train_both(model, batches, lambda p: torch.optim.Adam(p, lr=3e-3))
     print(f"test accuracy {accuracy(model, *digits('test')):.1%}")
     return code
 

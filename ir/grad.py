@@ -152,11 +152,11 @@ def _active(order: list[Node], wanted: set[Node]) -> set[Node]:
             reached = node in wanted
         else:
             reached = any(x in active for x in node.inputs)
-            if reached and node.name == "fused":
+            reached = reached and has_float(node.type)
+            if reached and not node.op.differentiable:
                 raise GradError(
-                    f"the kernel {node!r} has no gradient: take gradients before the fusion pass"
+                    f"{node!r} has no gradient: take gradients before the passes that make kernels"
                 )
-            reached = reached and node.op.differentiable and has_float(node.type)
         if reached:
             active.add(node)
     return active

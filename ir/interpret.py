@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .debug import debug
 from .graph import Graph, Node
 from .types import TensorType, type_of_array
 
@@ -36,14 +37,16 @@ def interpret(
     graph: Graph,
     *arrays: np.ndarray,
     trace: Callable[[Node, np.ndarray | tuple], None] | None = None,
-    check_nan: bool = False,
+    check_nan: bool | None = None,
 ) -> list[np.ndarray]:
     """The outputs of `graph` on `arrays`, one per graph input, of exactly the declared types.
 
     `trace(node, value)` is called after each node; a node with several results has a tuple value.
+    `check_nan` defaults to the debug switch `nans`.
     """
     values = dict(zip(graph.inputs, _checked(graph, arrays), strict=True))
     last_use = _last_uses(graph)
+    check_nan = debug.nans if check_nan is None else check_nan
     with np.errstate(all="ignore"):
         for position, node in enumerate(graph.nodes):
             operands = [values[x] for x in node.inputs]

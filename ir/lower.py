@@ -83,11 +83,6 @@ def make_buffers(body: Graph) -> tuple[dict[Node, Buffer], list[Buffer]]:
     return leaves, outs
 
 
-def primary_output(body: Graph) -> Node:
-    """The result that spans the loops: the largest, the last of equals (it reads the others)."""
-    return max(reversed(body.outputs), key=lambda n: n.type.size)
-
-
 def positions(lowering: Lowering, body: Graph, primary: Node, idx) -> list[tuple[Index, ...]]:
     """Where in the domain each result of the group is computed; NotFusible when there is no place."""
     lowering.at(primary, idx)
@@ -126,7 +121,7 @@ def is_full_position(idx: tuple[Index, ...], shape: tuple[int, ...]) -> bool:
 def lower_map(body: Graph, name: str) -> Kernel:
     """The kernel of a group without a contraction: loops over the primary result."""
     leaves, outs = make_buffers(body)
-    primary = primary_output(body)
+    primary = body.outputs[0]  # the fusion pass puts the root first: it spans the loops
     domain, idx = domain_of(primary.type.shape)
     lowering = Lowering(leaves, domain)
     places = positions(lowering, body, primary, idx)
@@ -142,7 +137,7 @@ def lower_contract(body: Graph, name: str) -> Kernel:
     """The kernel of a group around a contraction: its loops are the contraction's own."""
     leaves, outs = make_buffers(body)
     center = next(n for n in body.nodes if n.name == "contract")
-    primary = primary_output(body)
+    primary = body.outputs[0]  # the fusion pass puts the root first: it spans the loops
     domain, idx = domain_of(primary.type.shape)
     lowering = Lowering(leaves, domain, center)
     places = positions(lowering, body, primary, idx)

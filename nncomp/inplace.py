@@ -20,6 +20,7 @@ from .ir import ops
 from .scatter import OVERLAP, scatter_chain
 
 Step = tuple[Any, dict]
+NEWEST_NODES = 24  # more than one in-place function records
 LEAF = "a leaf Variable that requires grad is being used in an in-place operation."
 LEAF_VIEW = "a view of a leaf Variable that requires grad is being used in an in-place operation."
 
@@ -43,7 +44,7 @@ def _eager_view(op: Any, x: Any, attrs: dict) -> Any:
     out = op.eval(array, **attrs)
     if op is ops.reshape and not _shares(out, array):
         return dispatch.apply(op, (x,), attrs)
-    if array.flags.writeable and not out.flags.writeable:
+    if op is ops.expand and array.flags.writeable:
         out.flags.writeable = True  # broadcast_to makes it read-only
     if out is array:
         out = array.view()
@@ -83,8 +84,9 @@ def alias(x: Any, share_version: bool = True) -> Any:
         return state.tracer.detach(x, share_version)
     if "_data" not in x.__dict__:
         x._data  # raises the reason  # noqa: B018
+    storage = storage_of(x)  # first: borrowed memory is copied by it
     result = wrap(x._data, x._type)
-    link(result, x, storage_of(x), x._chain)
+    link(result, x, storage, x._chain)
     if not share_version:
         result._counter = [x._counter[0]]
     return result
@@ -121,12 +123,14 @@ def assign(x: Any, value: Any) -> Any:
     share memory. Autograd afterwards sees `value`, in `x` and in everything that shares its memory.
     """
     check_writable(x, value)
+    if x._counter is None:
+        x._counter = [0]
+    if value._grad_fn is not None and state.grad_enabled:
+        _keep_operand(x, value._grad_fn)
     if state.tracer is not None:
         state.tracer.assign(x, value)
     else:
         _write_memory(x, value)
-    if x._counter is None:
-        x._counter = [0]
     x._counter[0] += 1
     if state.grad_enabled:
         rebase(x, value)
@@ -164,6 +168,26 @@ def _write_memory(x: Any, value: Any) -> None:
     if x._storage is not None:
         x._storage.settle()
     array[...] = source
+
+
+def _keep_operand(x: Any, node: tape.TapeNode) -> None:
+    """Copy what the gradient of `value` saved of the memory of `x`, which is about to be written.
+
+    `x.mul_(w)` is `assign(x, x * w)`, and the gradient of w reads the old x. The nodes of such a
+    value are the newest ones; a value saved by an older operation stays an error in backward.
+    """
+    oldest = node.sequence - NEWEST_NODES
+    stop, stack, seen = x._grad_fn, [node], set()
+    while stack:
+        node = stack.pop()
+        if node is stop or node in seen or node.sequence < oldest:
+            continue
+        seen.add(node)
+        if isinstance(node, tape.OpNode) and node.saved is not tape.FREED:
+            for saved in (*node.saved, *node.saved_results):
+                if saved is not None and saved.counter is x._counter:
+                    saved.keep()
+        stack.extend(edge[0] for edge in node.edges if edge is not None)
 
 
 def _overlaps(array: np.ndarray) -> bool:

@@ -25,6 +25,7 @@ from .ir.types import DType, TensorType, float32, type_of_array
 from .size import Size
 from .tensor_methods import TensorMethods
 from .trace_error import TraceError, trace_error
+from .trace_layout import contiguous
 from .utils.hooks import RemovableHandle
 
 _NOT_FLOAT = "only Tensors of floating point dtype can require gradients"
@@ -56,6 +57,7 @@ class Tensor(TensorMethods):
     _backward_hooks: Any = None
     _post_hooks: Any = None
     _tracer: Any = None
+    _at = 0  # traced: how often the storage had been written when `_data` was current
     _retains = False
 
     apply_op = staticmethod(dispatch.apply)
@@ -330,17 +332,17 @@ class Tensor(TensorMethods):
             setattr(self, name, getattr(source, name))
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
-        """True if the elements lie in row-major order without gaps; traced tensors always do."""
-        array = self._data
-        return not isinstance(array, np.ndarray) or bool(array.flags.c_contiguous)
+        """True if the elements lie in row-major order without gaps."""
+        return self.stride() == contiguous(self._type.shape) or (
+            not self.is_traced and bool(self._data.flags.c_contiguous)
+        )
 
     def stride(self, dim: int | None = None) -> Any:
         """Elements to skip per dimension, or in one of them."""
-        shape = self._type.shape
-        if isinstance(self._data, np.ndarray):
-            steps = tuple(s // self._type.dtype.itemsize for s in self._data.strides)
+        if self._tracer is not None:
+            steps = self._tracer.strides(self)
         else:
-            steps = tuple(int(np.prod(shape[i + 1 :], dtype=np.int64)) for i in range(len(shape)))
+            steps = tuple(s // self._type.dtype.itemsize for s in self._data.strides)
         return steps if dim is None else steps[dim]
 
     def data_ptr(self) -> int:

@@ -217,6 +217,18 @@ CONTRACTION = [
       attrs=dict(GEOMETRY, kernel_size=(3, 2))),
     S("conv_weight", (1, 4, 6), (1, 6, 6), attrs=dict(GROUPED, kernel_size=(3,)), tol=1e-5),
 ]
+PLAIN = dict(panel=0, panel_stride=0, a_offset=0, b_offset=0)
+PANELS = dict(panel=4, panel_stride=12, a_offset=0, b_offset=0)
+
+CONTRACT = [  # matmul from plain operands, from offsets, batched with b in panels of 4 columns
+    S("contract", (3, 4), (4, 5), tol=1e-5,
+      attrs=dict(PLAIN, batch=(), m=((3, 4),), n=5, k=((4, 1, 5),))),
+    S("contract", (20,), (30,), tol=1e-5,
+      attrs=dict(PLAIN, batch=(), m=((2, 8), (2, 1)), n=3, k=((2, 2, 9),), a_offset=3, b_offset=7)),
+    S("contract", (2, 2, 3), (2, 24), tol=1e-5,
+      attrs=dict(PANELS, batch=((2, 6, 24),), m=((2, 3),), n=6, k=((3, 1, 4),))),
+    S("contract", (0, 4), (4, 5), attrs=dict(PLAIN, batch=(), m=((0, 4),), n=5, k=((4, 1, 5),))),
+]
 
 WINDOW = [
     S("unfold", (2, 5, 6), attrs=POOL), S("unfold", (0, 5, 6), attrs=POOL),
@@ -271,7 +283,7 @@ STRUCTURE = [
 ]
 
 SAMPLES = [
-    *ELEMENTWISE, *SELECTION, *CREATION, *MOVEMENT, *REDUCE, *CONTRACTION, *WINDOW, *INDEXING,
-    *STRUCTURE,
+    *ELEMENTWISE, *SELECTION, *CREATION, *MOVEMENT, *REDUCE, *CONTRACTION, *CONTRACT, *WINDOW,
+    *INDEXING, *STRUCTURE,
 ]
 COVERED_ELSEWHERE = {"get"}  # every sample of an op with several results holds it

@@ -29,7 +29,7 @@ class Runner:
         optimized = run_pipeline(graph, cpu_pipeline(target), label=label)
         self.prepared: Runner | None = None
         if constant:
-            prepare, optimized = split_prepare(optimized, constant)
+            prepare, optimized = split_prepare(optimized, constant, _packed_for_kernels(optimized))
             if prepare.outputs:
                 self.prepared = Runner(prepare, (), target, label + "prepare_")
         self.graph = graph
@@ -64,6 +64,12 @@ class Runner:
             dump_text(f"{label}{k.name}.loops", str(k))
             dump_text(f"{label}{k.name}.ll", self.codes[k.name].text)
         dump_text(f"{label}run.ll", self.modules[-1])
+
+
+def _packed_for_kernels(graph: Graph):
+    """Views that a contraction reads are copies in the layout it wants: worth preparing once."""
+    read = {x for n in graph.nodes if n.name == "contract" for x in n.inputs}
+    return lambda view: view in read
 
 
 def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runner:

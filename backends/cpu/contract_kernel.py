@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nncomp.ir.index import Var
-from nncomp.ir.loops import Accumulator, Contract, Kernel, walk
+from nncomp.ir.loops import Accumulator, Buffer, Contract, Kernel, walk
 
 from .contract import Contraction, Dim, Plan, make_plan
 from .contract_emit import emit_contraction
@@ -42,8 +42,15 @@ class ContractKernel(KernelExpressions):
 
     def write(self) -> None:
         begin, end = Value("%begin", "i64"), Value("%end", "i64")
-        a, b = self.pointers[self.extra.a.slot], self.pointers[self.extra.b.slot]
+        a = self._operand(self.extra.a, self.extra.geometry["a_offset"])
+        b = self._operand(self.extra.b, self.extra.geometry["b_offset"])
         emit_contraction(self.e, self.plan, a, b, begin, end, self._finish)
+
+    def _operand(self, buffer: Buffer, offset: int) -> Value:
+        pointer = self.pointers[buffer.slot]
+        if not offset:
+            return pointer
+        return self.e.gep(memory_type(buffer.type.dtype.name), pointer, offset)
 
     def _finish(self, e, acc: Value, batch, m, n: Value, mask: Value | None) -> None:
         """One vector of finished sums: run the epilogue on it and store."""

@@ -31,12 +31,11 @@ from __future__ import annotations
 from math import prod
 
 from nncomp.ir.graph import Graph, Node, rebuild
-from nncomp.ir.ops import reshape
 from nncomp.ir.passes.sink_permutes import sink_permutes
 
 from ..scalar_types import FLOATS
 from .layout_conv import CONVS, lower_conv
-from .layout_product import Product, at, loops, transposed
+from .layout_product import Product, at, loops, shaped, transposed
 from .target import Target
 
 FEW = 4  # rows or columns that are too few for a register tile
@@ -72,19 +71,17 @@ def lower_matmul(node: Node, operands, readers: list[Node], target: Target) -> N
     rows, depth, columns = *a.shape[-2:], b.shape[-1]
     if depth == 1:
         return None  # an outer product has nothing to sum
-    turned = readers and all(_is_transpose(u, len(node.shape)) for u in readers)
-    if rows >= FEW and (turned or columns < FEW):
-        swapped = _product(_transpose(b), _transpose(a))
-        if swapped.is_direct:
-            shape = (*node.shape[:-2], columns, rows)
-            return _transpose(_shaped(swapped.build(target, node.loc), shape))
-    if columns < FEW:
-        return None
-    product = _product(a, b)
-    if product.rows < FEW and not product.is_direct:
+    product, swapped = _product(a, b), _product(_transpose(b), _transpose(a))
+    swap = columns < FEW and swapped.copied == 0
+    if readers and all(_is_transpose(u, len(node.shape)) for u in readers):
+        swap = swap or swapped.copied <= product.copied + node.type.size
+    if swap and rows >= FEW and (columns >= FEW or swapped.copied == 0):
+        shape = (*node.shape[:-2], columns, rows)
+        return _transpose(shaped(swapped.build(target, node.loc), shape))
+    if columns < FEW or (product.rows < FEW and product.copied):
         return None
     _cut_rows_for(product, node, readers)
-    return _shaped(product.build(target, node.loc), node.shape)
+    return shaped(product.build(target, node.loc), node.shape)
 
 
 def _product(a: Node, b: Node) -> Product:
@@ -97,7 +94,7 @@ def _product(a: Node, b: Node) -> Product:
 
 
 def _cut_rows_for(product: Product, node: Node, readers: list[Node]) -> None:
-    """Give the rows the axes that all readers reshape them to, so that those can join the kernel."""
+    """Give the rows the axes that all readers reshape them to: so readers can join the kernel."""
     shapes = {u.shape if u.name == "reshape" else None for u in readers}
     if len(shapes) != 1 or len(product.m) != 1 or product.batch:
         return
@@ -116,7 +113,3 @@ def _is_transpose(user: Node, rank: int) -> bool:
 def _transpose(x: Node) -> Node:
     rank = len(x.shape)
     return transposed(x, (*range(rank - 2), rank - 1, rank - 2))
-
-
-def _shaped(x: Node, shape) -> Node:
-    return x if x.shape == shape else reshape(x, shape=shape)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
-from nncomp.ir.graph import Graph, Loc, Node, build_node
+from nncomp.ir.graph import Loc, Node, build_node
 from nncomp.ir.index import Index, Quotient, Remainder, Var, linear
 from nncomp.ir.kernel_builder import KernelBuilder
 from nncomp.ir.op import OPS
@@ -68,10 +68,10 @@ def stored(node: Node, at: Position) -> Walk:
     return Walk(node, linear(at, node.shape))
 
 
-def look_through(node: Node, at: Position) -> Walk:
-    """The same element in the node that `node` is a view of."""
+def look_through(node: Node, at: Position, dense: Sequence[Node] = ()) -> Walk:
+    """The same element in the node that `node` is a view of; not further than a node of `dense`."""
     k = KernelBuilder()
-    while node.name in VIEWS:
+    while node.name in VIEWS and node not in dense:
         at = node.op.element(k, at, _Operand(node.inputs[0]), **node.attrs)
         node = node.inputs[0]
     return stored(node, at)
@@ -94,23 +94,23 @@ def transposed(x: Node, dims: Sequence[int]) -> Node:
     return x if dims == tuple(range(len(dims))) else permute(x, dims=dims)
 
 
-def inverse(dims: Sequence[int]) -> tuple[int, ...]:
-    return tuple(dims.index(i) for i in range(len(dims)))
+def shaped(x: Node, shape: Sequence[int]) -> Node:
+    return x if x.shape == tuple(shape) else reshape(x, shape=tuple(shape))
 
 
 class Product:
     """result[batch.., m.., n] = sum over k of left * right, at the positions given for both.
 
-    The axes of `right` are [lead.., k.., n]; `lead` counts the first ones. With `in_place` false the
-    left operand is not looked through: it is to be stored in the layout it has.
+    The axes of `right` are [lead.., k.., n], one loop each; `lead` counts the first ones. Nodes in
+    `dense` are not looked through: they will be stored in the layout they have.
     """
 
-    def __init__(self, left, left_at, right, right_at, *, lead, batch, m, n, k, in_place=True):
+    def __init__(self, left, left_at, right, right_at, *, lead, batch, m, n, k, dense=()):
         self.left, self.left_at = left, tuple(left_at)
         self.right, self.right_at, self.lead = right, tuple(right_at), lead
         self.batch, self.m, self.n, self.k = list(batch), list(m), n, list(k)
-        self.a = (look_through if in_place else stored)(left, self.left_at)
-        self.b = look_through(right, self.right_at)
+        self.a = look_through(left, self.left_at, dense)
+        self.b = look_through(right, self.right_at, dense)
         self._settle()
 
     @property
@@ -127,6 +127,11 @@ class Product:
     def is_direct(self) -> bool:
         """Whether the right operand can be read as it lies: its columns are neighbours."""
         return self.b.is_affine and (self.n.extent == 1 or self.b.stride(self.n) == 1)
+
+    @property
+    def copied(self) -> int:
+        """How many elements of the right operand must be copied into panels."""
+        return 0 if self.is_direct else self.right.type.size
 
     # -- cutting loops -------------------------------------------------------------------------
 
@@ -185,7 +190,7 @@ class Product:
         )
 
     def _fold_batch(self) -> None:
-        """Batch loops next to the rows are rows if the right operand is the same for all of them."""
+        """Batch loops next to the rows are rows where the right operand is the same for all."""
         while self.batch and self.b.stride(self.batch[-1]) == 0:
             self.m.insert(0, self.batch.pop())
 
@@ -193,7 +198,8 @@ class Product:
         """The right operand [lead.., k.., n] as [lead.., ceil(n / panel), k.., panel]."""
         source, place = self.right, list(self.right_at)
         for axis in range(self.lead):
-            if not place[axis].vars & self.b.offset.vars:  # the same for all: packed once
+            same = not place[axis].vars & self.b.offset.vars
+            if same and source.shape[axis] > 1:  # packed once
                 source, place[axis] = _first(source, axis), Index()
         shape, lead = source.shape, self.lead
         rank, panels = len(shape), -(-shape[-1] // panel)
@@ -237,10 +243,3 @@ def _cut_of(index: Index) -> tuple[Var, int] | None:
             if 1 < turns < loop.extent and loop.extent % turns == 0:
                 return loop, turns
     return None
-
-
-def operand_views(graph: Graph) -> frozenset[Node]:
-    """Views that a `contract` reads. They are stored before it runs, so where they depend on
-    parameters only it pays to prepare them once: `worth` of `split_prepare`."""
-    readers = (n for n in graph.nodes if n.name == "contract")
-    return frozenset(x for n in readers for x in n.inputs if x.name in VIEWS)

@@ -119,6 +119,9 @@ def _step(chain: Affine, user: Node) -> Affine | None:
     else:
         one = full_node(1.0, c.type)
         scale, shift = (one if scale is None else scale) / c, shift and shift / c
+    for vector in (scale, shift):
+        if vector is not None and vector.op is not None and not any(vector.loc):
+            vector.loc = user.loc  # made here, from inputs without a place
     return Affine(chain.conv, user, scale, shift)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..ir.types import TensorType
 from .modes import state
 
@@ -59,6 +61,13 @@ class Saved:
             x._requires_grad = True
         return x
 
+    def keep(self) -> None:
+        """Own the data from now on: the memory it was saved from is about to be written."""
+        if self.counter[0] == self.version:
+            self._data = np.array(self._data, order="C")
+            self._borrowed = None
+            self.counter, self.version = [0], 0
+
     def _modified(self, type_: TensorType, edge: Any) -> str:
         where = "" if edge is None else f", which is output {edge[1]} of {edge[0].name()},"
         return (
@@ -91,6 +100,10 @@ class TracedSaved(Saved):
     def __init__(self, node: Any, counter: list, tracer: Any):
         super().__init__(node, counter)
         self.tracer = tracer
+
+    def keep(self) -> None:
+        if self.counter[0] == self.version:
+            self.counter, self.version = [0], 0
 
     def unpack(self, type_: TensorType, edge: Any) -> Any:
         x = super().unpack(type_, edge)

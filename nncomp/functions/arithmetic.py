@@ -32,7 +32,7 @@ def sub(input: Any, other: Any, *, alpha: float = 1, out: Any = None) -> Any:
 
 
 def _refuse_bool_sub(a: Any, b: Any) -> None:
-    bools = [is_tensor(x) and x.dtype is dt.bool_ for x in (a, b)]
+    bools = [x.dtype is dt.bool_ if is_tensor(x) else isinstance(x, bool) for x in (a, b)]
     if bools == [True, True]:
         raise RuntimeError(
             "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
@@ -71,7 +71,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = 
             "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
             f"'{rounding_mode}'"
         )
-    a, b = _no_bool(input, other)
+    a, b = _no_bool("div", input, other)
     if a.dtype.kind == "f":
         return trunc(ops.div(a, b))
     quotient = ops.floor_divide(a, b)
@@ -88,32 +88,35 @@ def _rounded_down_below_zero(a: Any, b: Any) -> Any:
     return ops.bitwise_and(inexact, ops.bitwise_xor(ops.lt(a, zero), ops.lt(b, zero)))
 
 
-def _no_bool(input: Any, other: Any) -> tuple:
-    """Operands of integer division and remainder: bools count as uint8."""
-    dtype = result_type(input, other)
-    return broadcast(input, other, dtype=dt.uint8 if dtype is dt.bool_ else dtype)
+def _no_bool(name: str, input: Any, other: Any) -> tuple:
+    """Operands of integer division and remainder, which two bools do not have."""
+    a, b = broadcast(input, other)
+    if a.dtype is dt.bool_:
+        raise NotImplementedError(f'"{name}" not implemented for bool; convert with .int() first')
+    return a, b
 
 
 def floor_divide(input: Any, other: Any, *, out: Any = None) -> Any:
     """floor(input / other); integers stay integers and x // 0 is 0 for them."""
     no_out("floor_divide", out)
-    return ops.floor_divide(*_no_bool(input, other))
+    return ops.floor_divide(*_no_bool("floor_divide", input, other))
 
 
 def remainder(input: Any, other: Any, *, out: Any = None) -> Any:
     """input - other * floor(input / other): the result has the sign of `other`, as Python's %."""
     no_out("remainder", out)
-    return ops.remainder(*_no_bool(input, other))
+    return ops.remainder(*_no_bool("remainder", input, other))
 
 
 def fmod(input: Any, other: Any, *, out: Any = None) -> Any:
     """input - other * trunc(input / other): the result has the sign of `input`, as C's fmod."""
     no_out("fmod", out)
-    a, b = _no_bool(input, other)
+    a, b = _no_bool("fmod", input, other)
     if a.dtype.kind == "u":
         return ops.remainder(a, b)
     if a.dtype.kind == "i":
-        return ops.sub(ops.remainder(a, b), ops.where(_rounded_down_below_zero(a, b), b, like(a, 0)))
+        surplus = ops.where(_rounded_down_below_zero(a, b), b, like(a, 0))
+        return ops.sub(ops.remainder(a, b), surplus)
     rest = ops.remainder(ops.abs(a), ops.abs(b))
     return ops.where(ops.lt(a, like(a, 0.0)), ops.neg(rest), rest)
 
@@ -121,13 +124,15 @@ def fmod(input: Any, other: Any, *, out: Any = None) -> Any:
 def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
     """input ** exponent; one of the two may be a number. Small constant powers become products."""
     no_out("pow", out)
-    if is_tensor(exponent):
-        dtype = result_type(input, exponent)
-        return ops.pow(*broadcast(input, exponent, dtype=dt.uint8 if dtype is dt.bool_ else dtype))
     dtype = result_type(input, exponent)
+    if dtype is dt.bool_:
+        a, b = broadcast(input, exponent)
+        return ops.bitwise_or(a, ops.bitwise_xor(b, like(b, True)))
+    if is_tensor(exponent):
+        return ops.pow(*broadcast(input, exponent))
     if dtype.kind != "f" and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
-    return _constant_power(cast(input, dt.int64 if dtype is dt.bool_ else dtype), exponent)
+    return _constant_power(cast(input, dtype), exponent)
 
 
 def _constant_power(x: Any, exponent: float) -> Any:

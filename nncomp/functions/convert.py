@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 from ..device import device as device_class
@@ -27,16 +28,22 @@ def to(self: Any, *args: Any, **kwargs: Any) -> Any:
     for value in (*args, other):
         if isinstance(value, DType):
             dtype = value
-        elif isinstance(value, (str, int, device_class)) and not isinstance(value, bool):
+        elif _is_device(value):
             require_cpu(value)
         elif is_tensor(value):
             dtype = value.dtype
-        elif value is not None and not isinstance(value, bool):
+        elif value is not None and not isinstance(value, builtins.bool):
             raise TypeError(
                 f"to() expects a dtype, device or Tensor, got {type(value).__name__}"
             )
     result = self if dtype is None else cast(self, dtype)
     return result.clone() if copy and result is self else result
+
+
+def _is_device(value: Any) -> Any:
+    if isinstance(value, builtins.bool):
+        return False
+    return isinstance(value, (str, builtins.int, device_class))
 
 
 def float(self: Any) -> Any:
@@ -105,7 +112,7 @@ _LEGACY_NAMES = {dtype: name for name, dtype in LEGACY_TYPES.items()}
 
 
 def type(self: Any, dtype: Any = None, non_blocking: Any = False) -> Any:
-    """The name of this tensor's type, or the tensor as another dtype (a DType or "torch.FloatTensor")."""
+    """The name of this tensor's type, or the tensor as another one (a DType or a name)."""
     if dtype is None:
         return f"torch.{_LEGACY_NAMES[self.dtype]}"
     if isinstance(dtype, DType):

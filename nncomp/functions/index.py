@@ -81,8 +81,8 @@ def _fitted(value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def _as_index(item: Any) -> Any:
-    """Lists and arrays as tensors; everything else unchanged."""
-    if isinstance(item, (list, np.ndarray)) and not is_tensor(item):
+    """Sequences and arrays as tensors; everything else unchanged."""
+    if isinstance(item, (list, tuple, range, np.ndarray)):
         from .creation import tensor
 
         return tensor(item if len(item) else np.zeros(0, np.int64))

@@ -9,7 +9,7 @@ from typing import Any
 from ..ir import ops
 from .base import is_tensor, no_out, numpy_names, shape_argument, wrap_dim
 from .promotion import broadcast_shapes, cast, result_type
-from .views import expand, flatten, reshape, transpose, unsqueeze
+from .views import expand, flatten, reshape, unsqueeze
 
 
 @numpy_names
@@ -18,7 +18,7 @@ def cat(tensors: Sequence[Any], dim: int = 0, *, out: Any = None) -> Any:
     no_out("cat", out)
     tensors = tuple(tensors)
     if not tensors:
-        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     for i, x in enumerate(tensors):
         if not is_tensor(x):
             raise TypeError(
@@ -203,7 +203,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple:
     if indexing == "xy" and len(tensors) > 1:
         grids = list(meshgrid(tensors[1], tensors[0], *tensors[2:]))
         grids[0], grids[1] = grids[1], grids[0]
-        return tuple(transpose(x, 0, 1) for x in grids)
+        return tuple(grids)
     lengths = tuple(x.numel() for x in tensors)
     rank = len(tensors)
     return tuple(

@@ -14,6 +14,7 @@ import numpy as np
 from ..ir import DType, ops
 from ..ir import types as dt
 from ..ir.types import promote
+from ..hyper_number import HyperNumber
 from .base import OPERAND_NUMBERS, constant, default_float, tensor_class
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
@@ -26,8 +27,6 @@ def promote_types(type1: DType, type2: DType) -> DType:
 
 def can_cast(from_: DType, to: DType) -> bool:
     """Whether a result of dtype `from_` may be stored in place as dtype `to`."""
-    if to.kind == "u" and from_.kind == "i":
-        return False
     return _CATEGORY[from_.kind] <= _CATEGORY[to.kind]
 
 
@@ -117,6 +116,8 @@ def broadcast(*operands: Any, dtype: DType | None = None) -> tuple:
 def _number(value: Any, shape: tuple[int, ...], dtype: DType) -> Any:
     if not isinstance(value, OPERAND_NUMBERS):
         raise TypeError(f"expected a Tensor or a number, got {type(value).__name__}")
+    if isinstance(value, HyperNumber):  # a number that is an input of the graph being recorded
+        return expand_to(cast(value.tensor, dtype), shape)
     return constant(value, shape, dtype)
 
 

@@ -164,13 +164,16 @@ def normal(
     """Normal numbers with mean and deviation from tensors, or from numbers for a `size`."""
     no_out("normal", out)
     require_cpu(device)
+    if not is_tensor(std) and std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     if size is not None:
         noise = standard_normal(shape_argument((size,)), dtype or default_float(), generator)
         return finished(noise * std + mean, requires_grad)
     if is_tensor(mean) and is_tensor(std):
         shape, kind = (mean + std).shape, mean.dtype
     else:
-        shape, kind = (mean if is_tensor(mean) else std).shape, (mean if is_tensor(mean) else std).dtype
+        like_this = mean if is_tensor(mean) else std
+        shape, kind = like_this.shape, like_this.dtype
     return standard_normal(tuple(shape), kind, generator) * std + mean
 
 

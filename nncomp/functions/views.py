@@ -351,7 +351,7 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
 
 
 def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
-    """Windows of `size` elements every `step` along a dim, as a new last dim."""
+    """Windows of `size` elements every `step` along a dim, as a new last dim; a copy."""
     rank = len(input.shape)
     axis = wrap_dim(dimension, rank)
     n = input.shape[axis]
@@ -360,7 +360,5 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
             f"maximum size for tensor at dimension {axis} is {n} but size is {size} (step {step})"
         )
     last = movedim(input, axis, -1)
-    windows = view_op(
-        ops.unfold, last, kernel=(size,), stride=(step,), padding=((0, 0),), dilation=(1,)
-    )
+    windows = ops.unfold(last, kernel=(size,), stride=(step,), padding=((0, 0),), dilation=(1,))
     return movedim(windows, -2, axis)

@@ -82,12 +82,13 @@ class Module(ModuleTree, ModuleConversion, ModuleState, ModuleHooks):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run forward() with its hooks; while a graph is traced, also record the module's path."""
+        compiled = self._compiled_forward
+        forward = self.forward if compiled is None else compiled
         if not scope.active:
-            compiled = self._compiled_forward
-            return self._call(self.forward if compiled is None else compiled, args, kwargs)
+            return self._call(forward, args, kwargs)
         scope.enter(self)
         try:
-            return self._call(self.forward, args, kwargs)
+            return self._call(forward, args, kwargs)
         finally:
             scope.exit()
 

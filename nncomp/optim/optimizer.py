@@ -244,8 +244,11 @@ class Optimizer:
         for number, group in enumerate(self.param_groups):
             text += f"\nParameter Group {number}\n"
             for name in sorted(group):
+                value = group[name]
+                if isinstance(value, Tensor) and value.dim() == 0:
+                    value = value.item()
                 if name != "params":
-                    text += f"    {name}: {group[name]}\n"
+                    text += f"    {name}: {value}\n"
         return text + ")"
 
 

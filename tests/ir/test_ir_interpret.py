@@ -9,6 +9,7 @@ import pytest
 from draw import draw_array, draw_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nncomp.ir.debug import debug
 from nncomp.ir.graph import Graph, Loc, Node, build_node, input_node
 from nncomp.ir.interpret import InterpretError, NanError, interpret
 from nncomp.ir.op import OPS
@@ -44,6 +45,8 @@ def test_the_first_nan_is_named():
     with pytest.raises(NanError, match=r"log : f32\[2\] in graph f gave nan, from net.a m.py:3"):
         interpret(GRAPH, array(-1, 1), array(1, 1), check_nan=True)
     interpret(GRAPH, array(1, 1), array(np.nan, 1), check_nan=True)  # an input may hold one
+    with debug(nans=True), pytest.raises(NanError):
+        interpret(GRAPH, array(-1, 1), array(1, 1))
 
 
 def test_no_floating_point_warnings():
@@ -76,7 +79,9 @@ def test_random_graphs_run(seed):
     r = Random(seed)
     graph = verify(draw_graph(r))
     outputs = interpret(graph, *(draw_array(r, n.type) for n in graph.inputs))
-    assert [(a.shape, a.dtype) for a in outputs] == [(n.shape, n.dtype.numpy) for n in graph.outputs]
+    assert [(a.shape, a.dtype) for a in outputs] == [
+        (n.shape, n.dtype.numpy) for n in graph.outputs
+    ]
 
 
 # -- verify ---------------------------------------------------------------------------------------
@@ -88,23 +93,34 @@ def bad_graphs():
     wrong_type = Node(OPS["exp"], (x,), {}, y.type, good.loc)
     mixed = Node(OPS["add"], (x, y), {}, TWO, good.loc)
     no_axis = Node(OPS["sum"], (x,), {"axes": (1,)}, TWO, good.loc)
-    body = Graph("inner", (input_node("a", TWO),), (wrong_type,))
+    body = Graph("inner", (x,), (wrong_type,))
     call = Node(OPS["call"], (x,), dict(body=body, vjp_body=None, name="c"), (TWO,))
     result = Node(OPS["get"], (call,), {"index": 0}, TWO)
-    yield Graph("f", (x,), (wrong_type,)), r"node exp, from net.fc1 model.py:14: its type is f32\[3\]"
-    yield Graph("f", (x, y), (mixed,)), "node add.*its type rule refuses the operands: add: operands"
+    yield (
+        Graph("f", (x,), (wrong_type,)),
+        r"node exp, from net.fc1 model.py:14: its type is f32\[3\]",
+    )
+    yield (
+        Graph("f", (x, y), (mixed,)),
+        "node add.*its type rule refuses the operands: add: operands",
+    )
     yield Graph("f", (x,), (no_axis,)), "its type rule refuses the operands: sum: axes"
     yield Graph("f", (x,), (good, y)), "reads y, which is not an input of this graph"
     yield Graph("f", (x, input_node("x", TWO)), (good,)), "two inputs are called x"
     yield Graph("f", (x, good), (good,)), "is listed as an input but is not an input node"
     yield Graph("f", (x,), (result,)), "graph inner"
-    yield Graph("f", (x,), (call,)), "an output must be one tensor"
-    yield Graph("f", (x,), (good,), ("z",)), "the output -> z has type f32.2., but z is not an input"
+    fine = dict(body=Graph("inner", (x,), (good,)), vjp_body=None, name="c")
+    whole = Node(OPS["call"], (x,), fine, (TWO,))
+    yield Graph("f", (x,), (whole,)), "an output must be one tensor"
+    yield (
+        Graph("f", (x,), (good,), ("z",)),
+        "the output -> z has type f32.2., but z is not an input",
+    )
     yield Graph("f", (x, y), (good,), ("y",)), r"but y is an input of type f32\[3\]"
     yield Graph("f", (x,), (good, x), ("x",)), "2 outputs but 1 output names"
 
 
-@pytest.mark.parametrize("graph, message", bad_graphs(), ids=range(11))
+@pytest.mark.parametrize("graph, message", list(bad_graphs()), ids=range(11))
 def test_verify_refuses(graph, message):
     with pytest.raises(VerifyError, match=message):
         verify(graph)

@@ -93,7 +93,8 @@ def test_detach_stops_gradients():
     assert interpret(vjp_graph(graph), ones, x)[0].tolist() == x.tolist()
 
 
-def test_a_kernel_has_no_gradient():
-    sample = next(s for s in SAMPLES if s.op == "fused")
-    with pytest.raises(TypeError, match="take gradients before the fusion pass"):
+@pytest.mark.parametrize("name", ["fused", "contract"])
+def test_a_kernel_has_no_gradient(name):
+    sample = next(s for s in SAMPLES if s.op == name)
+    with pytest.raises(TypeError, match="take gradients before the passes that make kernels"):
         vjp_graph(sample_graph(sample))

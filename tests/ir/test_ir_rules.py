@@ -195,3 +195,8 @@ def test_a_rule_that_changes_the_type_is_named():
 
     with pytest.raises(RewriteError, match="x < y -> x"):
         rewrite(parse_graph("graph f(x: f32[], y: f32[]) {\n a = lt(x, y)\n return a\n}"), rules)
+
+
+def test_a_guard_must_read_wildcards_of_its_rule():
+    with pytest.raises(RewriteError, match="the guard of rule 'x - x -> 0' reads {'y'}"):
+        Rules().rule("x - x -> 0", when=lambda y: True)(lambda x: (x - x, 0))

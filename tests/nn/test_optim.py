@@ -97,7 +97,7 @@ def test_step_keeps_the_state_tensors_of_init_state(case):
 def groups(t):
     params = parameters(t)
     optimizer = t.optim.SGD(
-        [{"params": params[:1], "lr": 0.5}, {"params": params[1]}], lr=0.1, momentum=0.9
+        [{"params": params[:1], "lr": 0.2}, {"params": params[1]}], lr=0.1, momentum=0.9
     )
     path = trained(t, optimizer, params)
     return [path, optimizer.state_dict(), repr(optimizer)]

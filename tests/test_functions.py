@@ -1,0 +1,276 @@
+"""Every function against torch: values, dtypes, shapes, gradients; promotion; views; in-place."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from function_table import FAMILIES, INPUTS
+
+import nncomp
+
+torch = pytest.importorskip("torch")
+
+ROWS = [pytest.param(row, id=f"{family}:{row}") for family, rows in FAMILIES.items() for row in rows]
+NAMES = re.compile(r"\b([a-z]\w*)\b")
+# In torch these have no gradient, or another one on ties that are not worth having
+NO_GRADIENT = ("m.sign", "m.median(n)", "m.histc", "m.heaviside", "m.index_put")
+
+
+def inputs_of(row: str, make, grad: bool) -> dict:
+    """The inputs an expression names, as fresh tensors; floats require a gradient on demand."""
+    found = {}
+    for name in dict.fromkeys(NAMES.findall(row)):
+        if name in INPUTS:
+            x = make(np.array(INPUTS[name]))
+            found[name] = x.requires_grad_() if grad and INPUTS[name].dtype.kind == "f" else x
+    return found
+
+
+def leaves(result) -> list:
+    """The tensors of a result, in order; other values stay."""
+    if isinstance(result, (tuple, list)) and not type(result).__name__ == "Size":
+        return [leaf for item in result for leaf in leaves(item)]
+    return [result]
+
+
+def describe(value):
+    if hasattr(value, "detach"):
+        return value.dtype.__repr__(), tuple(value.shape)
+    return repr(value)
+
+
+def values(x) -> np.ndarray:
+    return np.array(x.detach().double().tolist()).reshape(tuple(x.shape))
+
+
+def close(ours, theirs, row: str) -> None:
+    """The same dtype, shape and values (within what the dtype allows)."""
+    assert describe(ours) == describe(theirs), row
+    if hasattr(theirs, "detach"):
+        loose = theirs.dtype in (torch.float16, torch.bfloat16)
+        exact = dict(rtol=1e-2, atol=1e-2) if loose else dict(rtol=2e-5, atol=2e-6)
+        np.testing.assert_allclose(values(ours), values(theirs), err_msg=row, **exact)
+
+
+def gradients(namespace, row: str, make) -> tuple[list, dict]:
+    """Results and the gradients of the float inputs for a fixed weighting of the results."""
+    inputs = inputs_of(row, make, True)
+    results = leaves(eval(row, {"m": namespace, **inputs}))
+    total = None
+    for number, y in enumerate(results):
+        if not (hasattr(y, "detach") and y.dtype.is_floating_point and y.requires_grad):
+            continue
+        weight = np.cos(np.arange(max(y.numel(), 1)) + number)[: y.numel()].reshape(tuple(y.shape))
+        term = (y.double() * make(weight)).sum()
+        total = term if total is None else total + term
+    if total is None:
+        return results, {}
+    total.backward()
+    return results, {k: x.grad for k, x in inputs.items() if x.requires_grad}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_function(row):
+    differentiable = not row.startswith(NO_GRADIENT)
+    if differentiable:
+        ours, our_grads = gradients(nncomp, row, nncomp.from_numpy)
+        theirs, their_grads = gradients(torch, row, torch.from_numpy)
+    else:
+        ours = leaves(eval(row, {"m": nncomp, **inputs_of(row, nncomp.from_numpy, False)}))
+        theirs = leaves(eval(row, {"m": torch, **inputs_of(row, torch.from_numpy, False)}))
+        our_grads = their_grads = {}
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        close(a, b, row)
+    for name, g in their_grads.items():
+        if g is not None:
+            mine = our_grads.get(name)
+            assert mine is not None, f"{row}: no gradient of {name}"
+            np.testing.assert_allclose(
+                values(mine), values(g), rtol=2e-4, atol=2e-5, err_msg=f"{row}: gradient of {name}"
+            )
+
+
+# -- promotion ------------------------------------------------------------------------------------
+
+DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32",
+          "float64")  # fmt: skip
+SCALARS = (True, 3, 2.5)
+
+
+def one(namespace, dtype: str, shape: tuple):
+    return namespace.ones(shape, dtype=getattr(namespace, dtype))
+
+
+def outcome(function, *operands):
+    """The dtype of a result, or the class of the error."""
+    try:
+        return repr(function(*operands).dtype)
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        return "error" if isinstance(error, (RuntimeError, NotImplementedError)) else repr(error)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_promotion_of_tensors(dtype):
+    checked = 0
+    for other in DTYPES:
+        for shapes in (((2,), (2,)), ((2,), ()), ((), (2,)), ((), ())):
+            pair = [(one(m, dtype, shapes[0]), one(m, other, shapes[1])) for m in (nncomp, torch)]
+            (a, b), (c, d) = pair
+            assert repr(nncomp.result_type(a, b)) == repr(torch.result_type(c, d))
+            for name in ("add", "mul", "div", "eq", "maximum", "floor_divide", "where"):
+                first, second = (getattr(m, name) for m in (nncomp, torch))
+                if name == "where":
+                    ours = outcome(first, nncomp.ones(2) > 0, a, b)
+                    theirs = outcome(second, torch.ones(2) > 0, c, d)
+                else:
+                    ours, theirs = outcome(first, a, b), outcome(second, c, d)
+                assert ours == theirs, (name, dtype, other, shapes)
+                checked += 1
+    assert checked == 280
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_promotion_of_numbers(dtype):
+    for value in SCALARS:
+        for shape in ((2,), ()):
+            x, y = one(nncomp, dtype, shape), one(torch, dtype, shape)
+            assert repr(nncomp.result_type(x, value)) == repr(torch.result_type(y, value))
+            for f in ("x + k", "k * x", "x / k", "x - k", "x < k", "x ** k", "x // k", "k - x"):
+                ours = outcome(lambda x, f=f, k=value: eval(f, {"x": x, "k": k}), x)
+                theirs = outcome(lambda x, f=f, k=value: eval(f, {"x": x, "k": k}), y)
+                assert ours == theirs, (f, dtype, value, shape)
+
+
+def test_promote_types_and_can_cast_for_all_pairs():
+    for a in DTYPES:
+        for b in DTYPES:
+            ours, theirs = ([getattr(m, n) for n in (a, b)] for m in (nncomp, torch))
+            assert repr(nncomp.promote_types(*ours)) == repr(torch.promote_types(*theirs))
+            assert nncomp.can_cast(*ours) == torch.can_cast(*theirs), (a, b)
+
+
+def test_default_dtype_is_used_and_restored():
+    try:
+        nncomp.set_default_dtype(nncomp.float64)
+        assert nncomp.zeros(2).dtype is nncomp.float64
+        assert (nncomp.tensor([1]) / 2).dtype is nncomp.float64
+        assert nncomp.tensor([1.5]).dtype is nncomp.float64
+    finally:
+        nncomp.set_default_dtype(nncomp.float32)
+    with pytest.raises(TypeError, match="floating-point"):
+        nncomp.set_default_dtype(nncomp.int64)
+
+
+# -- in place, views, assignment ------------------------------------------------------------------
+
+STATEMENTS = """
+x.add_(y);x += v;x -= 2;x *= c;x /= p;x **= 2;x //= 2;x %= 2;i += 1;i.mul_(j);i //= 2;b &= (i > 0);b |= b;b ^= b
+x.clamp_(0, 1);x.zero_();x.fill_(3);i.fill_(2);x.copy_(v);x.copy_(i);i.copy_(o.new_zeros(3, 4));x.exp_()
+x.relu_();x.masked_fill_(b, 1.0);x.scatter_(1, t, y);x.scatter_add_(1, t, y);x.index_add_(0, t[0, :3], y)
+x.sub_(y, alpha=2);x.addcmul_(y, p, value=0.5);x.addcdiv_(y, p, value=-1);x.lerp_(y, 0.1);x.neg_();x.sqrt_()
+x.mul_(2).add_(1);x.tril_();x.cumsum_(0);x.eq_(y);i.bitwise_not_();x.pow_(2);x.div_(2);x.round_();x.sigmoid_()
+x[0] = 1;x[0] = v;x[:, 1] = 5;x[1:, ::2] = 7.5;x[...] = y;x[None] = 2;x[0, 0] = s;x[:] = c;x[-1] = i[0]
+x[b] = 0;x[b] = s;x[e] = v;x[e] = 3;x[i > 0] *= 2;x[r[:1]] = 9;x[r] += 1;x[:, r[:2]] = 4;x[r[:3], r[1:]] = v[:3]
+x[[0, 2]] = y[:2];x[b] = y[b];x[e, 1] = 8;z[:, r[:2], r[2:]] = 1;z[0, :, [1, 2]] = x[:, :2];x[0] += 1;x.T[0] = 5
+x.view(-1)[::3] = 0;x[1].zero_();x.t().mul_(2);x.diagonal().fill_(9);x.unsqueeze(0)[0, 1] = v;x[x > 0] = 0
+x.select(1, 0).add_(1);x.narrow(0, 1, 2).fill_(1);x.chunk(2, 1)[0].zero_();x.squeeze().neg_();x[:, None][0] = 4
+m.Tensor.add_(x, 1);x.index_fill_(0, r[:2], 2);x.index_copy_(0, r[1:], y);x.clamp_min_(0.2);x.index_put_((r[:1],), v)
+"""  # noqa: E501
+LINES = [s for line in STATEMENTS.strip().splitlines() for s in line.split(";")]
+
+
+def run(statement: str, namespace, make) -> dict:
+    scope = {**inputs_of(statement, make, False), "m": namespace}
+    scope.setdefault("v", make(np.array(INPUTS["v"])))
+    exec(statement, {}, scope)
+    return scope
+
+
+@pytest.mark.parametrize("statement", LINES)
+def test_statement_changes_the_same_elements(statement):
+    ours = run(statement, nncomp, nncomp.from_numpy)
+    theirs = run(statement, torch, torch.from_numpy)
+    for name in inputs_of(statement, torch.from_numpy, False):
+        close(ours[name], theirs[name], statement)
+
+
+def test_gradients_pass_through_assignments():
+    def program(m, make):
+        x = make(np.array(INPUTS["x"])).requires_grad_()
+        v = make(np.array(INPUTS["v"])).requires_grad_()
+        y = x * 2
+        y[0] = v
+        y[:, 1] *= 3
+        y[m.tensor([1, 2]), m.tensor([2, 3])] = v[:2] * 5
+        y[y > 1] = 0.5
+        y.t()[2].add_(v[:3])
+        (y * y).sum().backward()
+        return x.grad, v.grad
+
+    ours, theirs = program(nncomp, nncomp.from_numpy), program(torch, torch.from_numpy)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(values(a), values(b), rtol=1e-5)
+
+
+ERRORS = """
+x + m.ones(5)|x.view(5)|x.T.view(12)|x[5]|x[0, 0, 0]|x[::-1]|x.sum(3)|i.add_(1.5)|i.mean()|b - b|-b|1 - b|i ** -1
+m.cat([x, v])|m.cat([])|m.stack([x, v])|x @ x|m.mm(x, v)|m.dot(v, x)|x.expand(4, 2)|x.squeeze(4)|x.permute(0, 0)
+m.div(x, y, rounding_mode='up')|x.masked_fill(x, 1)|m.tensor([1, 'a'])|m.tensor([[1, 2], [3]])|s[0]
+m.arange(0, 5, -1)|m.zeros(-1)|x.gather(1, i.float())|m.conv2d(image, k1)|m.conv2d(image, k2, groups=3)
+m.max_pool2d(image, 20)|m.einsum('ij,jk', x, y)|m.einsum('ij', x, y)|m.clamp(x)|m.argmax(x[:0])|m.max(x[:0])
+x[b[:2]]|x.unflatten(1, (3, 2))|m.softmax(x, 5)|m.finfo(m.int64)|x.topk(9)|x.narrow(0, 2, 2)|v.add_(x)
+x.split([1, 1])|x.requires_grad_().add_(1)|m.tensor(1.5)[m.tensor([0])]|x.copy_(m.ones(2, 3, 4))|x & b|m.normal(0.0, -1.0, (2,))
+m.multinomial(v.abs(), 9)|m.bernoulli(i)|x.fill_(v)|i.requires_grad_()|m.meshgrid(v, w, indexing='no')|m.stack([])
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize("row", [s for line in ERRORS.strip().splitlines() for s in line.split("|")])
+def test_bad_calls_raise_what_torch_raises(row):
+    with pytest.raises(Exception) as theirs:  # noqa: B017
+        eval(row, {"m": torch, **inputs_of(row, torch.from_numpy, False)})
+    with pytest.raises(Exception) as ours:  # noqa: B017
+        eval(row, {"m": nncomp, **inputs_of(row, nncomp.from_numpy, False)})
+    assert isinstance(ours.value, (RuntimeError, TypeError, ValueError, IndexError))
+    assert issubclass(theirs.type, ours.type) or issubclass(ours.type, theirs.type), ours.value
+    assert len(str(ours.value)) > 15
+
+
+# -- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", [
+    "x[0]", "x[:, 1:]", "x.t()", "x.view(4, 3)", "x.reshape(-1)", "x.unsqueeze(0)", "x.squeeze()",
+    "x.expand(2, 3, 4)[0]", "x.narrow(0, 1, 2)", "x.select(1, 0)", "x.chunk(2)[0]", "x.split(1)[2]",
+    "x.unbind()[1]", "x.flatten()", "x.permute(1, 0)", "x.diagonal()", "x.mT", "x[None]", "x.detach()",
+    "x.movedim(0, 1)", "x.unflatten(1, (2, 2))", "x.view_as(x)", "x[..., 0]",
+])  # fmt: skip
+def test_views_share_memory_as_in_torch(view):
+    for m, make in ((torch, torch.from_numpy), (nncomp, nncomp.from_numpy)):
+        x = make(np.ones((3, 4), np.float32))
+        part = eval(view, {"x": x, "m": m})
+        part.fill_(7.0)
+        assert (x == 7.0).sum().item() == part.numel(), m.__name__
+
+
+@pytest.mark.parametrize("copy", ["x + 0", "x.clone()", "x[[0]]", "x.contiguous().clone()", "x.t().reshape(12)",
+                                  "m.tensor(x.numpy())", "x.repeat(1, 1)", "x.flip(0)"])  # fmt: skip
+def test_copies_do_not_share_memory(copy):
+    x = nncomp.ones(3, 4)
+    eval(copy, {"x": x, "m": nncomp}).fill_(7.0)
+    assert (x == 1).all()
+
+
+def test_numpy_memory_is_shared_both_ways():
+    array = np.zeros(3, np.float32)
+    x = nncomp.from_numpy(array)
+    x[1] = 5
+    array[2] = 6
+    assert x.tolist() == [0, 5, 6] and array.tolist() == [0, 5, 6]
+    assert np.shares_memory(nncomp.as_tensor(array).numpy(), array)
+    with pytest.raises(ValueError, match="negative"):
+        nncomp.from_numpy(array[::-1])
+    with pytest.raises(TypeError, match="complex"):
+        nncomp.from_numpy(np.zeros(2, complex))
