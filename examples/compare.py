@@ -1,8 +1,8 @@
 """Shared by the examples: train a model compiled and eagerly, and compare the two loss curves.
 
-Compiled code adds in another order, so its results differ by rounding. Training magnifies any
-difference, rounding or not, a little with each step: after a hundred steps the runs may be a percent
-apart. The first 30 steps show whether both compute the same; the rest is printed only.
+Compiled code adds in another order, so its results differ by rounding. That can grow: where the
+input of a ReLU is almost 0, one run passes a gradient on and the other does not. The first 30 steps
+show whether both compute the same; the difference over all steps is printed only.
 """
 
 from __future__ import annotations

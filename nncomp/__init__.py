@@ -9,6 +9,7 @@ imported when they are first used.
 from __future__ import annotations
 
 import math as _math
+import sys as _sys
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
@@ -75,11 +76,7 @@ channels_last = flags.channels_last
 flags.attach(backends)
 
 _MODULES = ("linalg", "nn", "optim", "utils", "datasets")
-_LAZY = {
-    "compile": "compiler",
-    "compile_train_step": "compiler",
-    "trace": "tracing",
-}
+_LAZY = {"compile": "compiler", "compile_train_step": "train_step", "trace": "trace"}
 
 
 def __getattr__(name: str) -> _Any:
@@ -97,6 +94,9 @@ def __getattr__(name: str) -> _Any:
     else:
         raise AttributeError(f"module 'nncomp' has no attribute '{name}'")
     globals()[name] = value
+    found = _sys.modules.get(f"{__name__}.trace")
+    if found is not None:  # importing the module trace put it in the place of the function
+        globals()["trace"] = found.trace
     return value
 
 

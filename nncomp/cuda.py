@@ -1,4 +1,4 @@
-"""nncomp.cuda: what torch.cuda answers on a machine without a GPU, since there is no GPU backend."""
+"""nncomp.cuda: what torch.cuda answers without a GPU, as tensors live on the CPU."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """apply(op, inputs, attrs): the one place through which every operation on Tensors goes.
 
-While a graph is recorded the tracer gets the call. Otherwise the op's type rule checks the operands,
-its numpy meaning computes the result, and the tape remembers the call if a gradient may be asked
-for. Results are contiguous and never share memory that someone can see: big results of movement ops
-borrow the operand's memory, and get their own copy as soon as that is written or handed out.
+While a graph is recorded the tracer gets the call. Otherwise the op's type rule checks the
+operands, its numpy meaning computes the result, and the tape remembers the call if a gradient may
+be asked for. Results are contiguous and never share memory that someone can see: big results of
+movement ops borrow the operand's memory until that is written or handed out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Global settings of torch that have a meaning, or at least an honest answer, on the CPU.
 
-Results are always deterministic and float32 products always have full precision, so the switches for
-these are remembered and change nothing.
+Results are always deterministic and float32 products always have full precision, so the switches
+for these are remembered and change nothing.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def set_default_tensor_type(type: Any) -> None:
     name = type if isinstance(type, str) else getattr(type, "__name__", repr(type))
     found = LEGACY_TYPES.get(name.removeprefix("torch."))
     if found is None:
-        raise TypeError(f"invalid type object: expected a name such as torch.FloatTensor, got {type!r}")
+        raise TypeError(f"expected a tensor type such as torch.FloatTensor, got {type!r}")
     set_default_dtype(found)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 _MARK = object()
+_DAMAGE = (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError)
 
 
 class Allowed:
@@ -52,7 +53,7 @@ def _encode(text: Any = "", encoding: Any = "latin1") -> bytes:
 
 def _expect(value: Any, kind: Any) -> Any:
     if not isinstance(value, kind):
-        raise pickle.UnpicklingError(f"the file has a {type(value).__name__} where it makes no sense")
+        raise pickle.UnpicklingError(f"the file has a misplaced {type(value).__name__}")
     return value
 
 
@@ -91,7 +92,7 @@ class PickleReader:
                     )
         except pickle.UnpicklingError:
             raise
-        except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        except _DAMAGE as error:
             raise pickle.UnpicklingError(f"the pickle in the file is damaged: {error}") from error
         raise pickle.UnpicklingError("the pickle in the file ends too early")
 

@@ -1,8 +1,8 @@
 """The text of a tensor, as torch prints it.
 
-All elements of a tensor are printed with one format, chosen from those that are shown: integers bare;
-floats as whole numbers with a point, with 4 decimals, or with an exponent when the largest is more
-than 1000 times the smallest, or the numbers are very large or small. Tensors of more than 1000
+All elements of a tensor are printed with one format, chosen from those that are shown: integers
+bare; floats as whole numbers with a point, with 4 decimals, or with an exponent when the largest is
+more than 1000 times the smallest, or the numbers are very large or small. Tensors of more than 1000
 elements show 3 items at both ends of each dim.
 """
 
@@ -35,7 +35,7 @@ def set_printoptions(
 ) -> None:
     """Set how tensors print: decimals, size from which to abbreviate, items at the ends, width.
 
-    `profile` is "default", "short" or "full"; `sci_mode` forces (True) or forbids (False) exponents.
+    `profile` is "default", "short" or "full"; `sci_mode` forces (True) or forbids exponents.
     """
     if profile is not None:
         if profile not in _PROFILES:
@@ -59,10 +59,10 @@ class _Format:
         values = shown[np.isfinite(shown) & (shown != 0)].astype(np.float64)
         whole = bool((values == np.ceil(values)).all())
         scientific = bool(values.size) and self._spread_out(np.abs(values), whole)
-        if values.size:
-            self._measure(values, whole, scientific)
         if _options["sci_mode"] is not None:
             scientific = _options["sci_mode"]
+        if values.size:
+            self._measure(values, whole, scientific)
         if scientific:
             self.template = f"{{:.{precision}e}}"
         elif whole:

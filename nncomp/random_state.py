@@ -1,8 +1,8 @@
 """Random numbers are counter-based: a draw is a pure function of (seed, offset).
 
-A Generator counts its draws. `next_key` hands out the key of the next draw and advances the offset by
-one; while a graph is recorded it gives the graph's `rng` input plus the number of the draw, so that
-compiled code draws what eager code would have drawn.
+A Generator counts its draws. `next_key` hands out the key of the next draw and advances the offset
+by one; while a graph is recorded it gives the graph's `rng` input plus the number of the draw, so
+that compiled code draws what eager code would have drawn.
 """
 
 from __future__ import annotations

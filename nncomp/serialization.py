@@ -1,8 +1,8 @@
 """save and load: torch's .pt / .pth files, written and read without torch.
 
-A file is a zip with uncompressed members under one folder: data.pkl (a pickle whose tensors refer to
-storages), data/<key> (the bytes of each storage), byteorder and version. Reading makes data only:
-see pickle_reader. Tensors that shared memory when they were saved share it after loading.
+A file is a zip with uncompressed members under one folder: data.pkl (a pickle whose tensors refer
+to storages), data/<key> (the bytes of each storage), byteorder and version. Reading makes data
+only: see pickle_reader. Tensors that shared memory when they were saved share it after loading.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class _Reader:
         self.archive, self.name = archive, name
         names = [n for n in archive.namelist() if n.split("/", 1)[-1] == "data.pkl"]
         if len(names) != 1:
-            raise RuntimeError(f"{name} is a zip file without data.pkl, so not a file that save() wrote")
+            raise RuntimeError(f"{name} is a zip file without data.pkl: save() did not write it")
         self.stem = names[0][: -len("data.pkl")]
         self.storages: dict[str, np.ndarray] = {}
 
@@ -201,7 +201,7 @@ class _Reader:
             return self.archive.read(self.stem + name)
         except KeyError:
             raise RuntimeError(f"{self.name} is damaged: it has no part {name!r}") from None
-        except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
             raise RuntimeError(f"{self.name} is damaged: its part {name!r}: {error}") from error
 
     def byteorder(self) -> str:
@@ -253,8 +253,8 @@ def _rebuild_tensor(
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if ok else 0
     if not ok or (all(size) and last >= storage.size):
         raise pickle.UnpicklingError(
-            f"a tensor of size {size!r}, stride {stride!r} and offset {offset!r} does not lie in its "
-            "storage"
+            f"a tensor of size {size!r}, stride {stride!r} and offset {offset!r} does not lie in "
+            "its storage"
         )
     if not all(size):
         array = np.zeros(size, storage.dtype)
@@ -296,15 +296,15 @@ def _table() -> dict[tuple[str, str], Allowed]:
 
 
 def load(
-    f: Any, map_location: Any = None, pickle_module: Any = None, *, weights_only: bool | None = None,
-    mmap: bool | None = None, **options: Any,
+    f: Any, map_location: Any = None, pickle_module: Any = None, *,
+    weights_only: bool | None = None, mmap: bool | None = None, **options: Any,
 ) -> Any:  # fmt: skip
     """What save() or torch.save() wrote to a path or binary file.
 
     Code in the file is never run, whatever `weights_only` says: UnpicklingError names a global that
     is refused. RuntimeError for a damaged file. Tensors come to the CPU; `map_location` may say so.
     """
-    if map_location is not None and not callable(map_location) and not isinstance(map_location, dict):
+    if not (map_location is None or callable(map_location) or isinstance(map_location, dict)):
         require_cpu(map_location)
     if hasattr(f, "read"):
         return _load_stream(f, "the file")

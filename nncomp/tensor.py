@@ -8,34 +8,24 @@ attributes until they are set, which keeps making a result cheap.
 from __future__ import annotations
 
 import copy
-import operator
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import dispatch, inplace
-from .autograd import api
 from .autograd.modes import state
 from .device import CPU, device, require_cpu
 from .ir import ops
 from .ir.types import DType, TensorType, float32, type_of_array
 from .size import Size
+from .tensor_gradients import GradientMethods
 from .tensor_methods import TensorMethods
+from .tensor_values import ValueMethods
 from .trace_error import TraceError, trace_error
 from .trace_layout import contiguous
-from .utils.hooks import RemovableHandle
-
-_NOT_FLOAT = "only Tensors of floating point dtype can require gradients"
-_NOT_LEAF = (
-    "you can only change requires_grad flags of leaf variables. If you want to use a computed "
-    "variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
-)
 
 
-class Tensor(TensorMethods):
+class Tensor(GradientMethods, ValueMethods, TensorMethods):
     """A multi-dimensional array of one dtype, as torch.Tensor.
 
     Made by `nncomp.tensor`, `nncomp.zeros` and the other functions of the package.
@@ -158,139 +148,6 @@ class Tensor(TensorMethods):
     def __hash__(self) -> int:
         return id(self)
 
-    # -- autograd ---------------------------------------------------------------------------------
-
-    @property
-    def requires_grad(self) -> bool:
-        """True if gradients are computed for it; settable on leaves."""
-        return self._requires_grad or (self._base is not None and self._base._requires_grad)
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        if not isinstance(value, bool):
-            raise RuntimeError("requires_grad must be a bool")
-        if value == self.requires_grad:
-            return
-        if not self.is_leaf:
-            raise RuntimeError(_NOT_LEAF)
-        if value and self._type.dtype.kind != "f":
-            raise RuntimeError(_NOT_FLOAT)
-        if state.tracer is not None:
-            state.tracer.remember(self)
-        self._requires_grad = value
-        self._rebased = self._rebased + 1
-
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Set `requires_grad` and return the tensor."""
-        self.requires_grad = requires_grad
-        return self
-
-    @property
-    def grad_fn(self) -> Any:
-        """The node of the tape that made the tensor; None for leaves."""
-        if self._base is not None and self._base._rebased != self._seen:
-            inplace.refresh_history(self)
-        return self._grad_fn
-
-    @property
-    def is_leaf(self) -> bool:
-        """True for tensors that no recorded operation made."""
-        return self.grad_fn is None
-
-    @property
-    def grad(self) -> Tensor | None:
-        """The accumulated gradient, after backward()."""
-        return self._grad
-
-    @grad.setter
-    def grad(self, value: Tensor | None) -> None:
-        if value is not None:
-            if not isinstance(value, Tensor):
-                raise TypeError(
-                    f"assigned grad expected to be a Tensor or None but got grad of type "
-                    f"{type(value).__name__}"
-                )
-            if value._type != self._type:
-                raise RuntimeError(
-                    f"assigned grad has data of a different size or dtype: expected {self._type}, "
-                    f"got {value._type}"
-                )
-        if state.tracer is not None:
-            state.tracer.remember(self)
-        self._grad = value
-
-    @grad.deleter
-    def grad(self) -> None:
-        self.grad = None
-
-    @property
-    def output_nr(self) -> int:
-        """Which result of its grad_fn the tensor is."""
-        return self._output_nr
-
-    @property
-    def _version(self) -> int:
-        return self._counter[0] if self._counter is not None else 0
-
-    @property
-    def retains_grad(self) -> bool:
-        """True for a non-leaf whose gradient is kept."""
-        return self._retains
-
-    def retain_grad(self) -> None:
-        """Keep the gradient of a non-leaf in `.grad`."""
-        if not self.requires_grad:
-            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-        node = self.grad_fn
-        if node is None or self._retains:
-            return
-        if node.retained is None:
-            node.retained = {}
-        node.retained[self._output_nr] = weakref.ref(self)
-        self._retains = True
-
-    def register_hook(self, hook: Callable) -> RemovableHandle:
-        """Call `hook(grad)` when the gradient is known; what it returns replaces the gradient."""
-        if not self.requires_grad:
-            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-        if state.tracer is not None:
-            return state.tracer.register_hook(self, hook)
-        return self._add_hook(hook)
-
-    def _add_hook(self, hook: Callable) -> RemovableHandle:
-        node = self.grad_fn
-        if node is not None:
-            hooks = node.hooks_of_result(self._output_nr)
-        else:
-            if self._backward_hooks is None:
-                self._backward_hooks = OrderedDict()
-            hooks = self._backward_hooks
-        handle = RemovableHandle(hooks)
-        hooks[handle.id] = hook
-        return handle
-
-    def register_post_accumulate_grad_hook(self, hook: Callable) -> RemovableHandle:
-        """Call `hook(tensor)` after backward() added to the .grad of this leaf."""
-        if not self.requires_grad:
-            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-        if not self.is_leaf:
-            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-        if self._post_hooks is None:
-            self._post_hooks = OrderedDict()
-        handle = RemovableHandle(self._post_hooks)
-        self._post_hooks[handle.id] = hook
-        return handle
-
-    def backward(
-        self,
-        gradient: Tensor | None = None,
-        retain_graph: bool | None = None,
-        create_graph: bool = False,
-        inputs: Any = None,
-    ) -> None:
-        """Add the gradient of this tensor to the .grad of the leaves that it was made from."""
-        api.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
-
     # -- memory -----------------------------------------------------------------------------------
 
     def detach(self) -> Tensor:
@@ -349,105 +206,6 @@ class Tensor(TensorMethods):
         """Address of the first element."""
         return self.numpy_array("data_ptr()").__array_interface__["data"][0]
 
-    # -- conversions ------------------------------------------------------------------------------
-
-    def numpy_array(self, what: str) -> np.ndarray:
-        """The elements, memory shared; TraceError, saying `what` was asked, while tracing."""
-        if state.tracer is not None:
-            return state.tracer.concrete(self, what)
-        array = self._data
-        if array.__class__ is not np.ndarray:
-            raise TraceError(
-                f"{what} of a tensor that belongs to a graph that was recorded earlier: it has no "
-                "value. Return it from the traced function instead of storing it elsewhere."
-            )
-        return array
-
-    def numpy(self, *, force: bool = False) -> np.ndarray:
-        """The elements as a numpy array that shares memory; RuntimeError if a gradient is wanted."""
-        array = self.numpy_array("numpy()")
-        if self.requires_grad and not force:
-            raise RuntimeError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
-                "instead."
-            )
-        if state.tracer is None:
-            storage = dispatch.storage_of(self)
-            storage.exposed = True
-            storage.settle()
-            array = self._data
-        return array
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self.numpy()
-        if dtype is not None and array.dtype != np.dtype(dtype):
-            return array.astype(dtype)
-        return array.copy() if copy else array
-
-    def item(self) -> bool | int | float:
-        """The only element as a Python number."""
-        array = self.numpy_array("item()")
-        if array.size != 1:
-            raise RuntimeError(
-                f"a Tensor with {array.size} elements cannot be converted to Scalar"
-            )
-        return _python(array).item()
-
-    def tolist(self) -> Any:
-        """Nested lists of Python numbers; a number for a 0-d tensor."""
-        return _python(self.numpy_array("tolist()")).tolist()
-
-    def _scalar(self, what: str) -> bool | int | float:
-        array = self.numpy_array(what)
-        if array.size != 1:
-            kind = "Boolean value" if what == "bool()" else f"{what[:-2]} conversion"
-            if what == "bool()" and array.size == 0:
-                raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
-            if what == "bool()":
-                raise RuntimeError(f"{kind} of Tensor with more than one value is ambiguous")
-            raise RuntimeError(
-                f"a Tensor with {array.size} elements cannot be converted to Scalar"
-            )
-        return _python(array).item()
-
-    def __bool__(self) -> bool:
-        return bool(self._scalar("bool()"))
-
-    def __int__(self) -> int:
-        return int(self._scalar("int()"))
-
-    def __float__(self) -> float:
-        return float(self._scalar("float()"))
-
-    def __complex__(self) -> complex:
-        return complex(self._scalar("complex()"))
-
-    def __index__(self) -> int:
-        value = self._scalar("__index__()")
-        if self._type.dtype.kind not in "iub":
-            raise TypeError("only integer tensors of a single element can be converted to an index")
-        return operator.index(value)
-
-    def __format__(self, spec: str) -> str:
-        if self._type.shape == () and not self.is_traced:
-            return format(self.item(), spec) if spec else str(self)
-        return format(str(self), spec)
-
-    def __str__(self) -> str:
-        if self.is_traced:
-            self.numpy_array("formatting")
-        return repr(self)
-
-    def __repr__(self) -> str:
-        if "_data" not in self.__dict__ or self.is_traced:
-            return f"<traced {self._type}>"
-        return super().__repr__()
-
-    @property
-    def is_traced(self) -> bool:
-        """True for a tensor of a graph that is being recorded; it has no value yet."""
-        return self._tracer is not None
-
     # -- copies -----------------------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict) -> Tensor:
@@ -488,11 +246,6 @@ def _rebuild(cls: type, array: np.ndarray, requires_grad: bool, attributes: dict
     made._requires_grad = requires_grad
     made.__dict__.update(attributes)
     return made
-
-
-def _python(array: np.ndarray) -> np.ndarray:
-    """The array in a dtype that numpy turns into Python numbers."""
-    return array.astype(np.float32) if array.dtype.kind not in "fiub" else array
 
 
 def _legacy(*args: Any, device: Any = None) -> Tensor:

@@ -371,7 +371,7 @@ class TensorMethods(InPlaceMethods):
         return self.dim()
 
     def contiguous(self, memory_format: Any = None) -> Any:
-        """This tensor if its elements lie in row-major order without gaps, else a copy that does."""
+        """This tensor if its elements lie in row-major order without gaps, else a copy."""
         return self if self.is_contiguous() else self.clone()
 
     def get_device(self) -> Any:

@@ -13,8 +13,9 @@ MAX_ELEMENTS = 1 << 16
 def evaluate(node: Node) -> np.ndarray | None:
     """The value of a node that depends on constants only; None for any other."""
     order = toposort((node,))
-    if any(n.op is None or (type(n.type) is not tuple and n.type.size > MAX_ELEMENTS) for n in order):
-        return None
+    for n in order:
+        if n.op is None or (type(n.type) is not tuple and n.type.size > MAX_ELEMENTS):
+            return None
     values: dict[Node, object] = {}
     for n in order:
         with np.errstate(all="ignore"):

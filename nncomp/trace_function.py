@@ -1,8 +1,8 @@
 """autograd.Function and tensor hooks in a graph: `call` nodes with a gradient of their own.
 
-The user's forward is traced into the body, the user's backward into the gradient's body. What backward
-uses of forward's intermediate tensors becomes an extra result of the body; what either one uses from
-outside becomes an extra operand.
+The user's forward is traced into the body, the user's backward into the gradient's body. What
+backward uses of forward's intermediate tensors becomes an extra result of the body; what either one
+uses from outside becomes an extra operand.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ class BodyTracer(Tracer):
 
     def register_hook(self, x: Any, hook: Callable) -> Any:
         raise trace_error(
-            "a tensor hook inside of a custom Function cannot be recorded in a graph; register it on "
-            "the result of the Function"
+            "a tensor hook inside of a custom Function cannot be recorded in a graph; register it "
+            "on the result of the Function"
         )
 
     def written(self) -> list[GraphStorage]:

@@ -1,7 +1,8 @@
 """What a recorded graph takes for granted, and what forward may not change while it is recorded.
 
-A Guard watches one module: its class, plain attributes, hooks, parameters, buffers and children. Its
-check compares identities first, which costs a few microseconds, and values only if those differ.
+A Guard watches one module: its class, plain attributes, hooks, parameters, buffers and children.
+Its check compares identities first, which takes a microsecond or two, and values only if those
+differ.
 """
 
 from __future__ import annotations

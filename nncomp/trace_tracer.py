@@ -301,7 +301,7 @@ class Tracer:
         return self.rng
 
     def register_hook(self, x: Any, hook: Callable) -> Any:
-        """A tensor hook: in the tape for gradients asked here, in the graph for those asked later."""
+        """A tensor hook: on the tape for gradients asked here, in the graph for later ones."""
         self.remember(x)
         handle = x._add_hook(hook)
         hooks = handle.hooks_dict_ref()

@@ -241,6 +241,8 @@ WINDOW = [
 ]
 
 INDEXING = [
+    S("bounded", (2, 3), attrs=dict(length=5), dtypes=("i64",), ranges=((0, 5),)),
+    S("bounded", (), attrs=dict(length=5), dtypes=("i32",), ranges=((0, 5),)),
     S("take", (5, 3), (2, 2), attrs=dict(axis=0), dtypes=("T", "i64"), ranges=((-2, 2), (0, 5))),
     S("take", (2, 5), (4,), attrs=dict(axis=1), dtypes=("T", "i32"), ranges=((-2, 2), (0, 5))),
     S("take", (5,), (), attrs=dict(axis=0), dtypes=("T", "i64"), ranges=((-2, 2), (0, 5))),

@@ -12,7 +12,7 @@ import nncomp
 
 torch = pytest.importorskip("torch")
 
-ROWS = [pytest.param(row, id=f"{family}:{row}") for family, rows in FAMILIES.items() for row in rows]
+ROWS = [pytest.param(row, id=f"{name}:{row}") for name, rows in FAMILIES.items() for row in rows]
 NAMES = re.compile(r"\b([a-z]\w*)\b")
 # In torch these have no gradient, or another one on ties that are not worth having
 NO_GRADIENT = ("m.sign", "m.median(n)", "m.histc", "m.heaviside", "m.index_put")
@@ -227,7 +227,10 @@ m.multinomial(v.abs(), 9)|m.bernoulli(i)|x.fill_(v)|i.requires_grad_()|m.meshgri
 """  # noqa: E501
 
 
-@pytest.mark.parametrize("row", [s for line in ERRORS.strip().splitlines() for s in line.split("|")])
+ERROR_ROWS = [row for line in ERRORS.strip().splitlines() for row in line.split("|")]
+
+
+@pytest.mark.parametrize("row", ERROR_ROWS)
 def test_bad_calls_raise_what_torch_raises(row):
     with pytest.raises(Exception) as theirs:  # noqa: B017
         eval(row, {"m": torch, **inputs_of(row, torch.from_numpy, False)})
@@ -244,8 +247,8 @@ def test_bad_calls_raise_what_torch_raises(row):
 @pytest.mark.parametrize("view", [
     "x[0]", "x[:, 1:]", "x.t()", "x.view(4, 3)", "x.reshape(-1)", "x.unsqueeze(0)", "x.squeeze()",
     "x.expand(2, 3, 4)[0]", "x.narrow(0, 1, 2)", "x.select(1, 0)", "x.chunk(2)[0]", "x.split(1)[2]",
-    "x.unbind()[1]", "x.flatten()", "x.permute(1, 0)", "x.diagonal()", "x.mT", "x[None]", "x.detach()",
-    "x.movedim(0, 1)", "x.unflatten(1, (2, 2))", "x.view_as(x)", "x[..., 0]",
+    "x.unbind()[1]", "x.flatten()", "x.permute(1, 0)", "x.diagonal()", "x.mT", "x[None]",
+    "x.detach()", "x.movedim(0, 1)", "x.unflatten(1, (2, 2))", "x.view_as(x)", "x[..., 0]",
 ])  # fmt: skip
 def test_views_share_memory_as_in_torch(view):
     for m, make in ((torch, torch.from_numpy), (nncomp, nncomp.from_numpy)):
@@ -255,8 +258,10 @@ def test_views_share_memory_as_in_torch(view):
         assert (x == 7.0).sum().item() == part.numel(), m.__name__
 
 
-@pytest.mark.parametrize("copy", ["x + 0", "x.clone()", "x[[0]]", "x.contiguous().clone()", "x.t().reshape(12)",
-                                  "m.tensor(x.numpy())", "x.repeat(1, 1)", "x.flip(0)"])  # fmt: skip
+@pytest.mark.parametrize("copy", [
+    "x + 0", "x.clone()", "x[[0]]", "x.contiguous().clone()", "x.t().reshape(12)",
+    "m.tensor(x.numpy())", "x.repeat(1, 1)", "x.flip(0)",
+])  # fmt: skip
 def test_copies_do_not_share_memory(copy):
     x = nncomp.ones(3, 4)
     eval(copy, {"x": x, "m": nncomp}).fill_(7.0)
@@ -274,3 +279,103 @@ def test_numpy_memory_is_shared_both_ways():
         nncomp.from_numpy(array[::-1])
     with pytest.raises(TypeError, match="complex"):
         nncomp.from_numpy(np.zeros(2, complex))
+
+
+# -- random numbers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "bits"), [("float32", 24), ("float16", 11), ("bfloat16", 8),
+                                            ("float64", 53)])  # fmt: skip
+def test_uniform_numbers_are_multiples_of_a_unit_below_one(name, bits):
+    nncomp.manual_seed(3)
+    x = nncomp.rand(20_000, dtype=getattr(nncomp, name)).double().numpy()
+    assert (x >= 0).all() and (x < 1).all()
+    assert (x * 2.0**bits == np.floor(x * 2.0**bits)).all()
+    assert len(set((x * 2.0**bits % 2).tolist())) == 2  # the last bit is used
+    counts, _ = np.histogram(x, 16, (0, 1))
+    assert abs(counts - 1250).max() < 5 * np.sqrt(1250)
+
+
+def test_normal_numbers_have_the_moments_of_a_normal_distribution():
+    nncomp.manual_seed(4)
+    for dtype in (nncomp.float32, nncomp.float64):
+        x = nncomp.randn(200, 250, dtype=dtype).numpy()
+        assert abs(x.mean()) < 0.02 and abs(x.var() - 1) < 0.03
+        assert abs((x**3).mean()) < 0.06 and abs((x**4).mean() - 3) < 0.15
+        assert abs(np.corrcoef(x[:, :-1].ravel(), x[:, 1:].ravel())[0, 1]) < 0.02
+
+
+def test_seeds_repeat_and_draws_differ():
+    def draws(generator=None):
+        return [f(generator).tolist() for f in (
+            lambda g: nncomp.rand(5, generator=g), lambda g: nncomp.randn(5, generator=g),
+            lambda g: nncomp.randint(0, 99, (5,), generator=g),
+            lambda g: nncomp.randperm(5, generator=g),
+            lambda g: nncomp.empty(5).uniform_(generator=g),
+            lambda g: nncomp.empty(5).exponential_(generator=g),
+        )]  # fmt: skip
+
+    nncomp.manual_seed(1)
+    first, second = draws(), draws()
+    nncomp.manual_seed(1)
+    assert draws() == first and first != second
+    assert draws(nncomp.Generator().manual_seed(1)) == first
+
+
+def test_integers_cover_their_range():
+    nncomp.manual_seed(5)
+    x = nncomp.randint(-3, 4, (5000,))
+    assert x.dtype is nncomp.int64 and sorted(set(x.tolist())) == [-3, -2, -1, 0, 1, 2, 3]
+    assert sorted(nncomp.randperm(50).tolist()) == list(range(50))
+    wide = nncomp.randint(-(2**62), 2**62, (2000,)).numpy()
+    assert (wide < -(2**60)).any() and (wide > 2**60).any() and abs(wide / 2.0**62).max() <= 1
+    assert set(nncomp.empty(100, dtype=nncomp.uint8).random_(2, 5).tolist()) == {2, 3, 4}
+    assert nncomp.empty(200, dtype=nncomp.int8).random_().max().item() > 100
+    with pytest.raises(RuntimeError, match="less than"):
+        nncomp.randint(3, 3, (1,))
+
+
+def test_bernoulli_multinomial_and_in_place_draws():
+    nncomp.manual_seed(6)
+    p = nncomp.tensor([0.0, 0.25, 1.0]).expand(4000, 3)
+    mean = nncomp.bernoulli(p).mean(0).tolist()
+    assert mean[0] == 0 and mean[2] == 1 and abs(mean[1] - 0.25) < 0.03
+    weights = nncomp.tensor([0.0, 1.0, 3.0])
+    picks = nncomp.multinomial(weights, 4000, replacement=True).tolist()
+    assert 0 not in picks and abs(picks.count(2) / 4000 - 0.75) < 0.03
+    rows = nncomp.multinomial(weights.expand(500, 3), 2)
+    assert rows.shape == (500, 2) and {tuple(sorted(r)) for r in rows.tolist()} == {(1, 2)}
+    assert abs(nncomp.empty(4000).exponential_(2.0).mean().item() - 0.5) < 0.05
+    assert abs(nncomp.empty(4000).normal_(3.0, 0.5).mean().item() - 3) < 0.05
+    assert 0 <= nncomp.dropout(nncomp.ones(4000), 0.25).mean().item() - 0.9 < 0.2
+    assert nncomp.normal(nncomp.tensor([1.0, 100.0]), 0.01).round().tolist() == [1, 100]
+
+
+# -- the namespace --------------------------------------------------------------------------------
+
+
+def test_names_mean_what_they_mean_in_torch():
+    assert nncomp.float is nncomp.float32 and nncomp.long is nncomp.int64
+    assert repr(nncomp.bool) == repr(torch.bool) and nncomp.pi == torch.pi
+    assert nncomp.cuda.is_available() is False and nncomp.cuda.device_count() == 0
+    assert nncomp.backends.mps.is_available() is False
+    with pytest.raises(RuntimeError, match="CPU"):
+        nncomp.zeros(2, device="cuda")
+    with pytest.raises(RuntimeError, match="CPU"):
+        nncomp.ones(2).cuda()
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        nncomp.nonsense  # noqa: B018
+    assert isinstance(nncomp.ones(2), nncomp.FloatTensor)
+    assert not isinstance(nncomp.ones(2), nncomp.LongTensor)
+    for name in ("float16", "bfloat16", "float32", "float64"):
+        ours, theirs = (m.finfo(getattr(m, name)) for m in (nncomp, torch))
+        for field in ("bits", "eps", "max", "min", "tiny"):
+            assert getattr(ours, field) == getattr(theirs, field)
+    assert nncomp.iinfo(nncomp.int16).max == torch.iinfo(torch.int16).max
+    public = {n for n in dir(torch.Tensor) if hasattr(nncomp.Tensor, n) and not n.startswith("_")}
+    assert len(public) > 300
+
+
+def test_results_with_out_are_refused_in_a_sentence():
+    with pytest.raises(NotImplementedError, match=r"out.copy_\(exp\(...\)\)"):
+        nncomp.exp(nncomp.ones(2), out=nncomp.ones(2))

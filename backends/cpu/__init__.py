@@ -11,6 +11,7 @@ import numpy as np
 
 from nncomp.ir.graph import Graph
 from nncomp.ir.passes import split_prepare
+from nncomp.ir.passes.index_checks import index_checks, without_bounds
 from nncomp.ir.passes.plan import plan_program
 from nncomp.ir.passes.run import dump_text, run_pipeline
 from nncomp.ir.program import Program
@@ -27,6 +28,9 @@ class Runner:
         from .pipeline import cpu_pipeline, kernel_pipeline
 
         optimized = run_pipeline(graph, cpu_pipeline(target), label=label)
+        check_graph, self.checks = index_checks(optimized)
+        self.checker = Runner(check_graph, (), target, label + "checks_") if check_graph else None
+        optimized = without_bounds(optimized)
         self.prepared: Runner | None = None
         if constant:
             prepare, optimized = split_prepare(optimized, constant, _packed_for_kernels(optimized))
@@ -55,8 +59,19 @@ class Runner:
         return self.prepared([arrays[i] for i in self._positions])
 
     def __call__(self, arrays: Sequence[np.ndarray], prepared=(), threads: int | None = None) -> list:
-        """New result arrays; updates of inputs are written into them and give None."""
+        """New result arrays; updates of inputs are written into them and give None.
+
+        IndexError, before anything is written, for an index tensor that points outside its axis.
+        """
+        if self.checker is not None:
+            self._check_indices(self.checker(arrays, (), threads))
         return self.executable([*arrays, *prepared], threads)
+
+    def _check_indices(self, ends: list[np.ndarray]) -> None:
+        for check, low, high in zip(self.checks, ends[::2], ends[1::2], strict=True):
+            error = check.error(int(low), int(high))
+            if error is not None:
+                raise error
 
     def _dump(self, label: str) -> None:
         dump_text(f"{label}program.txt", str(self.program))

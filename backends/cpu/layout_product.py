@@ -229,17 +229,23 @@ def _first(x: Node, axis: int) -> Node:
 
 
 def _cut_of(index: Index) -> tuple[Var, int] | None:
-    """The loop to cut, and where, to get rid of a quotient or remainder in an index."""
+    """The loop to cut, and where, to get rid of quotients and remainders in an index.
+
+    The largest of the possible inner loops: smaller pieces often join again."""
+    found = _cuts(index)
+    return max(found, key=lambda cut: cut[1]) if found else None
+
+
+def _cuts(index: Index) -> list[tuple[Var, int]]:
+    found = []
     for atom, _ in index.terms:
         if not isinstance(atom, (Quotient, Remainder)):
             continue
-        inner = _cut_of(atom.of)
-        if inner:
-            return inner
-        for loop, stride in sorted(atom.of.terms, key=lambda term: -term[1]):
+        found += _cuts(atom.of)
+        for loop, stride in atom.of.terms:
             if not isinstance(loop, Var) or stride <= 0 or atom.by % stride:
                 continue
             turns = atom.by // stride
             if 1 < turns < loop.extent and loop.extent % turns == 0:
-                return loop, turns
-    return None
+                found.append((loop, turns))
+    return found

@@ -38,7 +38,7 @@ from .elementwise import (
     tanh,
     where,
 )
-from .indexing import argsort, index_add, index_put, take
+from .indexing import argsort, bounded, index_add, index_put, take
 from .movement import concat, expand, flip, pad, permute, reshape, slice
 from .reduce import amax, argmax, cumsum, prod, sum
 from .structure import call, detach, fused, get, scan

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..op import Op, OpError, check_axes, op, require
+from ..op import Elementwise, Op, OpError, check_axes, op, require
 from ..types import TensorType, int64
 from .creation import zeros_like
 from .movement import permute, reshape
@@ -60,6 +60,32 @@ def _check_source(name, x, index, source, axis):
     if len(index.shape) != 1 or source.shape != expected or source.dtype is not x.dtype:
         raise OpError(f"{name}: source should be {x.dtype.short}{list(expected)}, got {source}")
     return x
+
+
+@op
+class bounded(Elementwise):
+    """The index itself, which must be in [0, length): IndexError if it is not.
+
+    Put before an index is mixed into a flat position, where a wrong one could hit another row.
+    """
+
+    dtypes = "iu"
+    differentiable = False
+
+    def type(index, *, length):
+        _check_index("bounded", index)
+        require(length >= 0, f"bounded: length must not be negative, got {length}")
+        return index
+
+    def eval(index, *, length):
+        check_range("index", index, length)
+        return index
+
+    def vjp(g, y, index, *, length):
+        return (None,)
+
+    def element(k, idx, index, *, length):
+        return index(idx)
 
 
 @op

@@ -148,6 +148,8 @@ class Fusion:
             if not self._can_be_center(node, group, stored):
                 return False
             group.center, group.kind = node, "contract"
+        elif stored and node.type.size == 1 and not is_reduction(node):
+            return False  # a shared number: a large kernel should not wait for, or carry, it
         elif is_reduction(node) or stored:
             place = self._position(node, group)
             if place is None:

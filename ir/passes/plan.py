@@ -175,7 +175,7 @@ class _Planner:
     def _share(self) -> None:
         """Let results of map kernels take over operands that die there."""
         for t, (_, kernel, operands, results) in enumerate(self.steps):
-            if kernel is None or kernel.kind != "map":
+            if kernel is None or kernel.kind == "scatter":
                 continue
             taken: set[int] = set()
             for result in results:
@@ -206,7 +206,12 @@ def _is_at(value, place: Place) -> bool:
 
 def _reads_in_step(kernel: Kernel, operands, results, operand: Value, result: Value) -> bool:
     """Whether the kernel reads `operand` only at the element of `result` it writes then."""
-    if kernel is None or kernel.kind != "map" or operand.type.nbytes != result.type.nbytes:
+    if kernel is None or operand.type.nbytes != result.type.nbytes:
+        return False
+    if kernel.kind == "contract":
+        if any(operands[b.slot] is operand for b in (kernel.extra.a, kernel.extra.b)):
+            return False
+    elif kernel.kind != "map":
         return False
     if operand.type.dtype.itemsize != result.type.dtype.itemsize:
         return False

@@ -181,15 +181,22 @@ def sink_reduction(node: Node) -> Node | None:
 
 
 def sink_per_axis(node: Node) -> Node | None:
-    """pad(permute(x)) -> permute(pad(x)); slice and flip alike."""
+    """pad(permute(x)) -> permute(pad(x)); slice alike."""
     x, dims = permuted(node)
     if x is None:
         return None
     back = inverse(dims)
     attrs = {k: pick(v, back) if isinstance(v, tuple) else v for k, v in node.attrs.items()}
-    if "axes" in attrs:
-        attrs["axes"] = tuple(sorted(dims[a] for a in node.attrs["axes"]))
     return permute(build_node(node.op, (x,), attrs, node.loc), dims=dims)
+
+
+def sink_flip(node: Node) -> Node | None:
+    """flip(permute(x)) -> permute(flip(x))"""
+    x, dims = permuted(node)
+    if x is None:
+        return None
+    axes = tuple(sorted(dims[a] for a in node.attrs["axes"]))
+    return permute(build_node(node.op, (x,), {"axes": axes}, node.loc), dims=dims)
 
 
 def sink_cumsum(node: Node) -> Node | None:
@@ -254,7 +261,7 @@ SINKS |= {
     "concat": sink_concat,
     "pad": sink_per_axis,
     "slice": sink_per_axis,
-    "flip": sink_per_axis,
+    "flip": sink_flip,
     "max_pool": sink_pool,
     "argmax_pool": sink_pool,
     "unfold": sink_unfold,

@@ -11,7 +11,7 @@ from .modes import state
 from .tape import edge_of, zeros_of
 
 _UNUSED = (
-    "One of the differentiated Tensors appears to not have been used in the graph. Set "
+    "The differentiated Tensor at index {} appears to not have been used in the graph. Set "
     "allow_unused=True if this is the desired behavior."
 )
 
@@ -79,17 +79,19 @@ def grad(
     keep = create_graph if retain_graph is None else retain_graph
     found = engine.run(roots, keep, create_graph, targets)
     given = {id(g) for _, g in roots}
+    if not (allow_unused or materialize_grads):
+        for index, target in enumerate(targets):
+            if target not in found:
+                raise RuntimeError(_UNUSED.format(index))
     return tuple(
-        _answer(found.get(target), x, given, materialize_grads, allow_unused or materialize_grads)
+        _answer(found.get(target), x, given, materialize_grads)
         for x, target in zip(inputs, targets, strict=True)
     )
 
 
-def _answer(found: Any, x: Any, given: set[int], materialize: bool, allow_unused: bool) -> Any:
+def _answer(found: Any, x: Any, given: set[int], materialize: bool) -> Any:
     """One gradient for the caller; each one an object of its own."""
     if found is None:
-        if not allow_unused:
-            raise RuntimeError(_UNUSED)
         return zeros_of(x._type) if materialize else None
     if id(found) in given:
         found = engine.separate(found)

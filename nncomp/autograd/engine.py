@@ -1,7 +1,7 @@
 """The backward pass: gradients flow from the roots to the leaves, newest node first.
 
-A node is always newer than the nodes its edges point to, so taking the newest waiting node runs each
-one after everything that uses its results. Without `create_graph` the rules run under no_grad.
+A node is always newer than the nodes its edges point to, so taking the newest waiting node runs
+each one after everything that uses its results. Without `create_graph` the rules run under no_grad.
 """
 
 from __future__ import annotations

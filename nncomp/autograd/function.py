@@ -1,8 +1,9 @@
 """autograd.Function: operations with a gradient written by the user.
 
-New style: static `forward(ctx, ...)` (or `forward(...)` with `setup_context`) and `backward(ctx, ...)`,
-called by `apply`. Old style: an instance that is called, `ReLUF()(x)`. In both the context is an
-instance of the class, so methods find saved tensors and their own attributes in one place.
+New style: static `forward(ctx, ...)`, or `forward(...)` with `setup_context`, and a static
+`backward(ctx, ...)`, called by `apply`. Old style: an instance that is called, `ReLUF()(x)`. In
+both the context is an instance of the class, so that methods find saved tensors and their own
+attributes in one place.
 """
 
 from __future__ import annotations
@@ -200,10 +201,13 @@ def _result(y: Any, number: int, ctx: Function, node: Any, args: tuple) -> Any:
 
 def _written(x: Any, number: int, node: Any, plain: bool) -> Any:
     """An input that forward wrote in place: its history goes through the node from now on."""
-    from ..inplace import alias, check_writable, rebase
+    from ..inplace import alias, rebase
 
     if node is not None:
-        check_writable(x, x)
+        if x.is_leaf and x.requires_grad:
+            raise RuntimeError(
+                "a leaf Variable that requires grad has been used in an in-place operation."
+            )
         node.add_result(None if plain else x._type)
     if x._counter is None:
         x._counter = [0]
@@ -285,8 +289,8 @@ def check_gradients(name: str, grads: tuple, types: Sequence, wanted: Sequence[b
             )
         if g is not None and type_ is None:
             raise RuntimeError(
-                f"function {name} returned a gradient different from None at position {number + 1}, "
-                "but the corresponding forward input was not a Variable"
+                f"function {name} returned a gradient different than None at position "
+                f"{number + 1}, but the corresponding forward input was not a Variable"
             )
         checked.append(_fitted(name, number, g, type_) if want and g is not None else None)
     return checked
@@ -304,7 +308,8 @@ def _fitted(name: str, number: int, g: Any, type_: Any) -> Any:
                 f"{list(shape)} but expected shape compatible with {list(type_.shape)}"
             )
         kept = (1,) * lead + type_.shape
-        axes = tuple(i for i, (n, m) in enumerate(zip(shape, kept, strict=True)) if n != m or i < lead)
+        pairs = enumerate(zip(shape, kept, strict=True))
+        axes = tuple(i for i, (n, m) in pairs if n != m or i < lead)
         g = ops.reshape(ops.sum(g, axes=axes), shape=type_.shape)
     return g if g._type == type_ else ops.cast(g, dtype=type_.dtype)
 

@@ -1,7 +1,7 @@
 """gradcheck and gradgradcheck: gradients against central differences.
 
-For each differentiable input element e the column (f(x + eps e) - f(x - eps e)) / (2 eps) is compared
-with the rows that the backward pass gives for each output element.
+For each differentiable input element e the column (f(x + eps e) - f(x - eps e)) / (2 eps) is
+compared with the rows that the backward pass gives for each output element.
 """
 
 from __future__ import annotations

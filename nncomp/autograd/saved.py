@@ -18,17 +18,19 @@ from .modes import state
 _NOTHING = ((), False, False)
 _OTHER = ((), True, False)
 _RESULT = ((), False, True)
+_FIRST = ((0,), False, False)
 SAVES: dict[str, tuple[tuple[int, ...], bool, bool]] = {
     **dict.fromkeys(
         (
             "add", "sub", "neg", "floor", "round", "floor_divide", "cast", "detach", "reshape",
-            "permute", "expand", "slice", "pad", "flip", "concat", "sum", "cumsum", "unfold", "fold",
+            "permute", "expand", "slice", "pad", "flip", "concat", "sum", "cumsum", "unfold",
+            "fold",
         ),
         _NOTHING,
     ),
     **dict.fromkeys(("mul", "matmul", "conv", "conv_transpose", "conv_weight"), _OTHER),
     **dict.fromkeys(("exp", "expm1", "tanh", "sqrt", "sigmoid"), _RESULT),
-    **dict.fromkeys(("log", "log1p", "sin", "cos", "erf", "abs", "max_pool", "where"), ((0,), 0, 0)),
+    **dict.fromkeys(("log", "log1p", "sin", "cos", "erf", "abs", "max_pool", "where"), _FIRST),
     **dict.fromkeys(("take", "index_add", "index_put"), ((1,), False, False)),
     **dict.fromkeys(("maximum", "minimum", "atan2"), ((0, 1), False, False)),
     "div": ((1,), False, True),
@@ -113,8 +115,8 @@ class TracedSaved(Saved):
 
 
 _INTERNAL = (
-    "a gradient rule read a value that its row in autograd.saved.SAVES does not list; please report "
-    "the operation"
+    "a gradient rule read a value that its row in autograd.saved.SAVES does not list; please "
+    "report the operation"
 )
 
 

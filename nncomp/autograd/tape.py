@@ -1,8 +1,9 @@
 """The tape: nodes that remember how tensors were made, for the backward pass.
 
-Each recorded operation is a TapeNode. Its `edges` say where the gradients of the operands go: to the
-node that made the operand, or to the AccumulateGrad of a leaf. Values are saved only where the op's
-gradient rule reads them, with the version of their memory, so that a later in-place write is noticed.
+Each recorded operation is a TapeNode. Its `edges` say where the gradients of the operands go: to
+the node that made the operand, or to the AccumulateGrad of a leaf. Values are saved only where the
+op's gradient rule reads them, with the version of their memory, so that a later in-place write is
+noticed.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class TapeNode:
         return tuple(edge or (None, 0) for edge in self.edges)
 
     def register_hook(self, hook: Callable) -> RemovableHandle:
-        """Call `hook(grad_inputs, grad_outputs)` after this node ran; it may replace grad_inputs."""
+        """Call `hook(grad_inputs, grad_outputs)` after this node; it may replace grad_inputs."""
         refuse_while_tracing("a hook on a grad_fn")
         if self.hooks is None:
             self.hooks = _HookDict()

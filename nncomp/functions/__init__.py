@@ -375,11 +375,11 @@ from .views import (
     view_as,
 )
 
-# Methods whose names mean something else in the torch namespace (dtypes, builtins) or are not there.
+# Methods whose names mean something else in the torch namespace, or are not in it.
 METHODS_ONLY = frozenset({
-    "bfloat16", "bool", "byte", "char", "copy_", "cpu", "cuda", "double", "float", "getitem", "half",
-    "int", "long", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros", "pin_memory",
-    "reverse_dims", "setitem", "short", "to", "trace", "type", "type_as",
+    "bfloat16", "bool", "byte", "char", "copy_", "cpu", "cuda", "double", "float", "getitem",
+    "half", "int", "long", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros",
+    "pin_memory", "reverse_dims", "setitem", "short", "to", "trace", "type", "type_as",
 })  # fmt: skip
 
 __all__ = [

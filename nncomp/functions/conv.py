@@ -15,11 +15,13 @@ from .promotion import expand_to
 
 def _check_conv(name: str, x: Any, weight: Any, n: int, groups: int, transposed: bool) -> None:
     if len(weight.shape) != n + 2:
-        raise RuntimeError(f"{name}() expects a {n + 2}D weight, got weight of size {list(weight.shape)}")
+        raise RuntimeError(
+            f"{name}() expects a {n + 2}D weight, got weight of size {list(weight.shape)}"
+        )
     if len(x.shape) not in (n + 1, n + 2):
         raise RuntimeError(
-            f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of "
-            f"size: {list(x.shape)}"
+            f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input "
+            f"of size: {list(x.shape)}"
         )
     if x.dtype is not weight.dtype:
         raise RuntimeError(
@@ -85,8 +87,8 @@ def _conv(
         span = dilation[i] * (weight.shape[2 + i] - 1) + 1
         if span > size + a + b:
             raise RuntimeError(
-                f"Calculated padded input size per channel: ({size + a + b}). Kernel size: ({span}). "
-                "Kernel size can't be greater than actual input size"
+                f"Calculated padded input size per channel: ({size + a + b}). Kernel size: "
+                f"({span}). Kernel size can't be greater than actual input size"
             )
     x = input if len(input.shape) == n + 2 else ops.reshape(input, shape=(1, *input.shape))
     y = ops.conv(x, weight, stride=stride, padding=pads, dilation=dilation, groups=groups)

@@ -13,7 +13,7 @@ from typing import Any
 from ..ir import ops
 from .base import is_tensor
 from .linalg import _strict
-from .promotion import expand_to
+from .promotion import expand_to, reshaped
 from .views import diagonal, movedim
 
 Labels = list[str]
@@ -65,7 +65,8 @@ def _parse(equation: str, operands: Sequence[Any]) -> tuple[list[Labels], Labels
             f"einsum(): the equation {equation!r} has {len(parts)} operands, but {len(operands)} "
             "were provided"
         )
-    widths = [len(x.shape) - len(p.replace("...", "")) for p, x in zip(parts, operands, strict=True)]
+    pairs = list(zip(parts, operands, strict=True))
+    widths = [len(x.shape) - len(part.replace("...", "")) for part, x in pairs]
     for part, x, width in zip(parts, operands, widths, strict=True):
         if width < 0 or width > 0 and "..." not in part:
             raise RuntimeError(
@@ -85,8 +86,10 @@ def _checked_output(output: Labels, inputs: list[Labels]) -> Labels:
     known = {label for row in inputs for label in row}
     for label in output:
         if label not in known:
-            raise RuntimeError(f"einsum(): output subscript {label} does not appear in the equation "
-                               "for any input operand")  # fmt: skip
+            raise RuntimeError(
+                f"einsum(): output subscript {label} does not appear in the equation for any input "
+                "operand"
+            )
         if output.count(label) > 1:
             raise RuntimeError(f"einsum(): output subscript {label} appears more than once")
     return output
@@ -158,13 +161,13 @@ def _contract(left: tuple, right: tuple, keep: set[str], sizes: dict[str, int]) 
     n, k, m = math.prod(shape(free_a)), math.prod(shape(inner)), math.prod(shape(free_b))
     if inner and (free_a or free_b):
         lead = shape(batch)
-        product = _strict(ops.reshape(x, shape=(*lead, n, k)), ops.reshape(y, shape=(*lead, k, m)))
-        return ops.reshape(product, shape=shape(result)), result
+        product = _strict(reshaped(x, (*lead, n, k)), reshaped(y, (*lead, k, m)))
+        return reshaped(product, shape(result)), result
     if inner:
         axes = tuple(range(len(batch), len(batch) + len(inner)))
         return ops.sum(ops.mul(x, y), axes=axes), result
-    x = ops.reshape(x, shape=shape(batch) + shape(free_a) + (1,) * len(free_b))
-    y = ops.reshape(y, shape=shape(batch) + (1,) * len(free_a) + shape(free_b))
+    x = reshaped(x, shape(batch) + shape(free_a) + (1,) * len(free_b))
+    y = reshaped(y, shape(batch) + (1,) * len(free_a) + shape(free_b))
     return ops.mul(expand_to(x, shape(result)), expand_to(y, shape(result))), result
 
 

@@ -1,7 +1,7 @@
 """Reading and writing one element per index: gather, scatter and relatives.
 
-Rows are the places outside `dim`. With `dim` moved last and the tensor flattened, the element of row
-r with index i stands at r * n + i, so one `take`, `index_add` or `index_put` does the work.
+Rows are the places outside `dim`. With `dim` moved last and the tensor flattened, the element of
+row r with index i stands at r * n + i, so one `take`, `index_add` or `index_put` does the work.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from ..ir import ops
 from ..ir import types as dt
 from .base import constant, create, is_tensor, like, no_out, wrap_dim
-from .promotion import broadcast_shapes, cast, expand_to
+from .promotion import broadcast_shapes, cast, expand_to, reshaped
 from .selection import where
 from .views import flatten
 
@@ -48,11 +48,11 @@ def _positions(index: Any, lead: tuple[int, ...], n: int) -> Any:
 
     The index has the same rank and at most that many places in each leading dim.
     """
-    index = cast(index, dt.int64)
+    index = ops.bounded(cast(index, dt.int64), length=n)  # else it would pick from another row
     shape, stride = tuple(index.shape), n
     if shape[:-1] == lead:
         rows = math.prod(lead)
-        index = ops.reshape(index, shape=(rows, shape[-1]))
+        index = reshaped(index, (rows, shape[-1]))
         if rows == 1:
             return index
         ramp = create(ops.iota, shape=tuple(index.shape), axis=0, dtype=dt.int64)
@@ -65,7 +65,7 @@ def _positions(index: Any, lead: tuple[int, ...], n: int) -> Any:
 
 
 def _line(x: Any) -> Any:
-    return ops.reshape(x, shape=(math.prod(x.shape),))
+    return reshaped(x, (math.prod(x.shape),))
 
 
 def gather(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
@@ -85,7 +85,7 @@ def gather(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
     shape = tuple(at.shape)
     picked = ops.take(_line(x), _positions(at, tuple(x.shape[:-1]), x.shape[-1]), axis=0)
     if tuple(picked.shape) != shape:
-        picked = ops.reshape(picked, shape=shape)
+        picked = reshaped(picked, shape)
     return _back(picked, axis)
 
 
@@ -109,9 +109,9 @@ def _written(name: str, input: Any, dim: int, index: Any, src: Any, op: Any) -> 
     _check_index(name, index, input)
     axis = wrap_dim(dim, len(input.shape))
     if not input.shape:
-        input, index = (ops.reshape(x, shape=(1,)) for x in (input, index))
-        src = ops.reshape(src, shape=(1,)) if is_tensor(src) else src
-        return ops.reshape(_written(name, input, 0, index, src, op), shape=())
+        input, index = (reshaped(x, (1,)) for x in (input, index))
+        src = reshaped(src, (1,)) if is_tensor(src) else src
+        return reshaped(_written(name, input, 0, index, src, op), ())
     if is_tensor(src):
         src = _cropped(name, src, input, index)
     else:
@@ -119,7 +119,7 @@ def _written(name: str, input: Any, dim: int, index: Any, src: Any, op: Any) -> 
     x, at = _last(input, axis), _last(index, axis)
     positions = _line(_positions(at, tuple(x.shape[:-1]), x.shape[-1]))
     flat = op(_line(x), positions, _line(_last(src, axis)), axis=0)
-    return _back(ops.reshape(flat, shape=tuple(x.shape)), axis)
+    return _back(reshaped(flat, tuple(x.shape)), axis)
 
 
 def _cropped(name: str, src: Any, input: Any, index: Any) -> Any:
@@ -165,7 +165,7 @@ def _index_line(name: str, index: Any) -> Any:
         raise RuntimeError(f"{name}(): Expected dtype int32 or int64 for index")
     if len(index.shape) > 1:
         raise IndexError(f"{name}(): Index is supposed to be a vector, got {len(index.shape)}-D")
-    return index if index.shape else ops.reshape(index, shape=(1,))
+    return index if index.shape else reshaped(index, (1,))
 
 
 def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
@@ -173,7 +173,7 @@ def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
     no_out("index_select", out)
     axis, index = wrap_dim(dim, len(input.shape)), _index_line("index_select", index)
     if not input.shape:
-        return ops.reshape(ops.take(_line(input), index, axis=0), shape=())
+        return reshaped(ops.take(_line(input), index, axis=0), ())
     return ops.take(input, index, axis=axis)
 
 
@@ -227,7 +227,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
         num_classes = int(known_values(tensor, "one_hot without num_classes").max()) + 1
     shape = (*tensor.shape, num_classes)
     classes = create(ops.iota, shape=shape, axis=len(shape) - 1, dtype=dt.int64)
-    column = ops.reshape(tensor, shape=(*tensor.shape, 1))
+    column = reshaped(tensor, (*tensor.shape, 1))
     return cast(ops.eq(ops.expand(column, shape=shape), classes), dt.int64)
 
 
@@ -238,16 +238,17 @@ def embedding(
     """The rows of `weight` at `indices`; the row `padding_idx` gets no gradient."""
     if scale_grad_by_freq or sparse:
         raise NotImplementedError(
-            "embedding(): scale_grad_by_freq and sparse gradients are not supported; leave them False"
+            "embedding(): scale_grad_by_freq and sparse gradients are not supported; leave them "
+            "False"
         )
     if indices.dtype.kind != "i":
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
-            f"Long, Int; but got {indices.dtype.name} instead (while checking arguments for embedding)"
+            f"Long, Int; but got {indices.dtype.name} instead (in embedding)"
         )
     rows = ops.take(weight, indices, axis=0)
     if padding_idx < 0:
         return rows
     padded = ops.eq(indices, like(indices, padding_idx))
-    padded = ops.reshape(padded, shape=(*padded.shape, 1))
+    padded = reshaped(padded, (*padded.shape, 1))
     return ops.where(expand_to(padded, tuple(rows.shape)), ops.detach(rows), rows)

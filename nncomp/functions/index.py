@@ -18,7 +18,7 @@ from ..inplace import view as view_op
 from ..ir import ops
 from ..ir import types as dt
 from .base import constant, is_tensor, like
-from .promotion import broadcast, cast, expand_to
+from .promotion import broadcast, cast, expand_to, reshaped
 from .views import permute
 
 
@@ -46,11 +46,20 @@ def setitem(x: Any, key: Any, value: Any) -> None:
     plan = _plan(x, key)
     target = plan.view
     if all(i is None for i in plan.indices):
+        if _same_place(target, value):  # the last step of x[0] += 1, which is done already
+            return
         assign(target, _fitted(value, tuple(target.shape), target.dtype))
         return
     spread = _Spread(plan)
     source = _fitted(value, spread.result_shape, target.dtype)
     assign(target, spread.written(source))
+
+
+def _same_place(target: Any, value: Any) -> bool:
+    """True if both see the same elements of the same memory."""
+    if not is_tensor(value) or value.type_ != target.type_ or value._storage is None:
+        return False
+    return value._storage is target._storage and value._chain == target._chain
 
 
 def _fitted(value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -65,7 +74,7 @@ def _fitted(value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     while len(own) > len(shape) and own[0] == 1:
         own = own[1:]
     if own != tuple(value.shape):
-        value = ops.reshape(value, shape=own)
+        value = reshaped(value, own)
     fits = len(own) <= len(shape) and all(
         n in (1, m) for n, m in zip(reversed(own), reversed(shape))  # noqa: B905
     )
@@ -110,7 +119,7 @@ def _is_mask_write(x: Any, key: Any, value: Any) -> bool:
 def _write_mask(x: Any, mask: Any, value: Any) -> None:
     shape = tuple(x.shape)
     mask = cast(mask, dt.bool_)
-    mask = ops.reshape(mask, shape=tuple(mask.shape) + (1,) * (len(shape) - len(mask.shape)))
+    mask = reshaped(mask, tuple(mask.shape) + (1,) * (len(shape) - len(mask.shape)))
     filler = _fitted(value, shape, x.dtype)
     assign(x, ops.where(expand_to(mask, shape), filler, x))
 
@@ -173,7 +182,9 @@ class _Basic:
     def integer(self, index: int) -> None:
         n = self.x.shape[self.dim]
         if not -n <= index < n:
-            raise IndexError(f"index {index} is out of bounds for dimension {self.dim} with size {n}")
+            raise IndexError(
+                f"index {index} is out of bounds for dimension {self.dim} with size {n}"
+            )
         index += n if index < 0 else 0
         self.bounds(index, index + 1, 1, keep=False)
 
@@ -201,8 +212,8 @@ class _Basic:
         for i, (n, m) in enumerate(zip(mask.shape, here, strict=True)):
             if n != m:
                 raise IndexError(
-                    f"The shape of the mask {list(mask.shape)} at index {i} does not match the shape "
-                    f"of the indexed tensor {list(self.x.shape)} at index {self.dim + i}"
+                    f"The shape of the mask {list(mask.shape)} at index {i} does not match the "
+                    f"shape of the indexed tensor {list(self.x.shape)} at index {self.dim + i}"
                 )
         if not mask.shape:
             self.boolean(bool(mask))
@@ -266,7 +277,8 @@ def _wrapped(index: Any, n: int) -> Any:
     if index.dtype.kind == "u":
         return cast(index, dt.int64)
     index = cast(index, dt.int64)
-    return ops.where(ops.lt(index, like(index, 0)), ops.add(index, like(index, n)), index)
+    wrapped = ops.where(ops.lt(index, like(index, 0)), ops.add(index, like(index, n)), index)
+    return ops.bounded(wrapped, length=n)
 
 
 # -- the part of index tensors --------------------------------------------------------------------
@@ -311,16 +323,16 @@ class _Spread:
         x = self.target
         if self.order != tuple(range(len(self.order))):
             x = ops.permute(x, dims=self.order)
-        return x if tuple(x.shape) == self.flat_shape else ops.reshape(x, shape=self.flat_shape)
+        return x if tuple(x.shape) == self.flat_shape else reshaped(x, self.flat_shape)
 
     def written(self, source: Any, write: Any = ops.index_put) -> Any:
         """The target with `source` (of result_shape) stored at the positions."""
         count = math.prod(self.positions.shape)
-        line = ops.reshape(self.positions, shape=(count,))
+        line = reshaped(self.positions, (count,))
         a = self.axis
         parts = (*self.flat_shape[:a], count, *self.flat_shape[a + 1 :])
-        stored = write(self.flat(), line, ops.reshape(source, shape=parts), axis=a)
-        stored = ops.reshape(stored, shape=self.moved_shape)
+        stored = write(self.flat(), line, reshaped(source, parts), axis=a)
+        stored = reshaped(stored, self.moved_shape)
         if self.order == tuple(range(len(self.order))):
             return stored
         return permute(stored, tuple(self.order.index(i) for i in range(len(self.order))))

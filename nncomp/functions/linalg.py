@@ -10,7 +10,7 @@ from ..ir import ops
 from ..ir import types as dt
 from .arithmetic import add, mul
 from .base import is_tensor, no_out, wrap_dim
-from .promotion import broadcast_shapes, cast, expand_to
+from .promotion import broadcast_shapes, cast, expand_to, reshaped
 
 
 def _check_dtypes(a: Any, b: Any) -> None:
@@ -50,13 +50,13 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
     if row and column:
         return dot(a, b)
     if row:
-        a = ops.reshape(a, shape=(1, a.shape[0]))
+        a = reshaped(a, (1, a.shape[0]))
     if column:
-        b = ops.reshape(b, shape=(b.shape[0], 1))
+        b = reshaped(b, (b.shape[0], 1))
     _check_inner(a, b)
     y = _batched(a, b)
     if row or column:
-        y = ops.reshape(y, shape=y.shape[:-2] + (y.shape[-1:] if row else y.shape[-2:-1]))
+        y = reshaped(y, y.shape[:-2] + (y.shape[-1:] if row else y.shape[-2:-1]))
     return y
 
 
@@ -65,8 +65,8 @@ def _batched(a: Any, b: Any) -> Any:
     if len(a.shape) == len(b.shape) == 2:
         return _strict(a, b)
     if len(b.shape) == 2:
-        flat = ops.reshape(a, shape=(math.prod(a.shape[:-1]), a.shape[-1]))
-        return ops.reshape(_strict(flat, b), shape=(*a.shape[:-1], b.shape[-1]))
+        flat = reshaped(a, (math.prod(a.shape[:-1]), a.shape[-1]))
+        return reshaped(_strict(flat, b), (*a.shape[:-1], b.shape[-1]))
     batch = broadcast_shapes(tuple(a.shape[:-2]), tuple(b.shape[:-2]))
     a = expand_to(a, (*batch, *a.shape[-2:]))
     return _strict(a, expand_to(b, (*batch, *b.shape[-2:])))
@@ -102,8 +102,10 @@ def mv(input: Any, vec: Any) -> Any:
             f"vector + matrix @ vector expected, got {len(input.shape)}, {len(vec.shape)}"
         )
     if input.shape[1] != vec.shape[0]:
-        raise RuntimeError(f"size mismatch, got input ({input.shape[0]}), mat "
-                           f"({input.shape[0]}x{input.shape[1]}), vec ({vec.shape[0]})")  # fmt: skip
+        rows, columns = input.shape
+        raise RuntimeError(
+            f"size mismatch, got input ({rows}), mat ({rows}x{columns}), vec ({vec.shape[0]})"
+        )
     return matmul(input, vec)
 
 
@@ -138,7 +140,7 @@ def outer(input: Any, vec2: Any) -> Any:
             f"outer: Expected 1-D argument self and vec2, but got {len(input.shape)}-D and "
             f"{len(vec2.shape)}-D"
         )
-    return mul(ops.reshape(input, shape=(input.shape[0], 1)), vec2)
+    return mul(reshaped(input, (input.shape[0], 1)), vec2)
 
 
 def _combined(input: Any, product: Any, beta: float, alpha: float) -> Any:
@@ -192,7 +194,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
 
 
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
-    """Sum of products over pairs of dims: the last `dims` of a with the first of b, or two lists."""
+    """Sum of products over pairs of dims: the last `dims` of a and the first of b, or two lists."""
     if is_tensor(dims):
         dims = dims.tolist()
     if isinstance(dims, int):
@@ -213,7 +215,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     x = _matrix(a, [*free_a, *left], (math.prod(a.shape[i] for i in free_a), inner))
     y = _matrix(b, [*right, *free_b], (inner, math.prod(b.shape[i] for i in free_b)))
     shape = (*(a.shape[i] for i in free_a), *(b.shape[i] for i in free_b))
-    return ops.reshape(_strict(x, y), shape=shape)
+    return reshaped(_strict(x, y), shape)
 
 
 def _listed(dims: Any) -> Sequence[int]:
@@ -223,7 +225,7 @@ def _listed(dims: Any) -> Sequence[int]:
 def _matrix(x: Any, order: Sequence[int], shape: tuple[int, int]) -> Any:
     if list(order) != list(range(len(order))):
         x = ops.permute(x, dims=tuple(order))
-    return ops.reshape(x, shape=shape)
+    return reshaped(x, shape)
 
 
 def kron(input: Any, other: Any) -> Any:
@@ -231,9 +233,9 @@ def kron(input: Any, other: Any) -> Any:
     rank = max(len(input.shape), len(other.shape))
     left = (1,) * (rank - len(input.shape)) + tuple(input.shape)
     right = (1,) * (rank - len(other.shape)) + tuple(other.shape)
-    a = ops.reshape(input, shape=tuple(m for n in left for m in (n, 1)))
-    b = ops.reshape(other, shape=tuple(m for n in right for m in (1, n)))
-    return ops.reshape(mul(a, b), shape=tuple(n * m for n, m in zip(left, right, strict=True)))
+    a = reshaped(input, tuple(m for n in left for m in (n, 1)))
+    b = reshaped(other, tuple(m for n in right for m in (1, n)))
+    return reshaped(mul(a, b), tuple(n * m for n, m in zip(left, right, strict=True)))
 
 
 def trace(input: Any) -> Any:
@@ -267,6 +269,6 @@ def cdist(x1: Any, x2: Any, p: float = 2.0) -> Any:
     """Distances of all pairs of rows of (..., n, m) and (..., k, m)."""
     from .statistics import vector_norm
 
-    a = ops.reshape(x1, shape=(*x1.shape[:-1], 1, x1.shape[-1]))
-    b = ops.reshape(x2, shape=(*x2.shape[:-2], 1, *x2.shape[-2:]))
+    a = reshaped(x1, (*x1.shape[:-1], 1, x1.shape[-1]))
+    b = reshaped(x2, (*x2.shape[:-2], 1, *x2.shape[-2:]))
     return vector_norm(a - b, float(p), -1)

@@ -9,7 +9,7 @@ import numpy as np
 from ..ir import ops
 from ..ir import types as dt
 from .base import is_traced
-from .promotion import broadcast_shapes, cast, expand_to
+from .promotion import broadcast_shapes, cast, expand_to, reshaped
 
 
 def known_values(x: Any, name: str) -> np.ndarray:
@@ -52,7 +52,7 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
     shape = broadcast_shapes(tuple(input.shape), tuple(mask.shape))
     chosen = np.flatnonzero(np.broadcast_to(known_values(mask, "masked_select()"), shape))
     x = expand_to(input, shape)
-    flat = ops.reshape(x, shape=(x.numel(),))
+    flat = reshaped(x, (x.numel(),))
     return ops.take(flat, _tensor(chosen), axis=0)
 
 
@@ -62,11 +62,11 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
 
     shape = broadcast_shapes(tuple(input.shape), tuple(mask.shape))
     x, mask = expand_to(input, shape), expand_to(mask, shape)
-    flat = ops.reshape(mask, shape=(mask.numel(),))
+    flat = reshaped(mask, (mask.numel(),))
     rank = cumsum(cast(flat, dt.int64), 0) - 1
     rank = rank.clamp(0, max(source.numel() - 1, 0))
-    values = ops.take(ops.reshape(source, shape=(source.numel(),)), rank, axis=0)
-    return ops.where(mask, ops.reshape(values, shape=shape), x)
+    values = ops.take(reshaped(source, (source.numel(),)), rank, axis=0)
+    return ops.where(mask, reshaped(values, shape), x)
 
 
 def unique(
@@ -114,7 +114,7 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
 
 def isin(elements: Any, test_elements: Any) -> Any:
     """True where an element is equal to one of `test_elements`."""
-    flat = ops.reshape(test_elements, shape=(test_elements.numel(),))
+    flat = reshaped(test_elements, (test_elements.numel(),))
     return (elements.unsqueeze(-1) == flat).any(-1)
 
 

@@ -21,7 +21,8 @@ def _overhang(size: int, kernel: int, stride: int, pad: int, dilation: int, ceil
     free = size + 2 * pad - span
     if free < 0 and not ceil or free + stride <= 0:
         raise RuntimeError(
-            f"Given input size {size}, kernel {kernel} and padding {pad}: the output size is too small"
+            f"Given input size {size}, kernel {kernel} and padding {pad}: the output size is too "
+            "small"
         )
     if not ceil:
         return pad
@@ -103,7 +104,6 @@ def _avg_pool(
     n: int, input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0,
     ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Any:  # fmt: skip
-    """Mean over windows of (N, C, *S) or (C, *S); `count_include_pad` counts padding as elements."""
     geometry, padding = _geometry(n, input, kernel_size, stride, padding, 1, ceil_mode)
     total = _window_sums(input, geometry)
     if divisor_override is not None:

@@ -1,8 +1,8 @@
 """Torch's type promotion and broadcasting, down to the strict operands that ops take.
 
-A result has the highest category (bool < integer < float) among its operands. Within it, tensors with
-dimensions decide before 0-d tensors, and those before Python numbers: `int8 + 1` stays int8 and
-`int8 + 1.5` takes the default dtype.
+A result has the highest category (bool < integer < float) among its operands. Within it, tensors
+with dimensions decide before 0-d tensors, and those before Python numbers: `int8 + 1` stays int8
+and `int8 + 1.5` takes the default dtype.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..hyper_number import HyperNumber
 from ..ir import DType, ops
 from ..ir import types as dt
 from ..ir.types import promote
-from ..hyper_number import HyperNumber
 from .base import OPERAND_NUMBERS, constant, default_float, tensor_class
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
@@ -71,6 +71,11 @@ def result_type(*operands: Any) -> DType:
 def cast(x: Any, dtype: DType) -> Any:
     """`x` as `dtype`; `x` itself if it has it."""
     return x if x.type_.dtype is dtype else ops.cast(x, dtype=dtype)
+
+
+def reshaped(x: Any, shape: tuple[int, ...]) -> Any:
+    """`x` in another shape; `x` itself if it has it."""
+    return x if x.type_.shape == shape else ops.reshape(x, shape=shape)
 
 
 def expand_to(x: Any, shape: tuple[int, ...]) -> Any:

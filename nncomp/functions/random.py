@@ -65,7 +65,9 @@ def integers(low: int, high: int, shape: tuple[int, ...], generator: Any = None)
     """int64 numbers in [low, high)."""
     span = high - low
     if span <= 0:
-        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
     word = _unsigned(_words(shape, generator))
     if span <= 1 << 31:
         x = ops.shift_right(ops.mul(word, like(word, span)), like(word, 32))
@@ -100,7 +102,7 @@ def rand(*size: Any, **options: Any) -> Any:
 
 
 def randn(*size: Any, **options: Any) -> Any:
-    """Normal numbers of mean 0 and deviation 1; keywords dtype, device, requires_grad, generator."""
+    """Normal numbers of mean 0 and deviation 1; keywords as rand()."""
     shape, dtype, generator, requires_grad = _request("randn", size, options)
     return finished(standard_normal(shape, dtype, generator), requires_grad)
 
@@ -191,7 +193,9 @@ def multinomial(
     rows, n = tuple(input.shape[:-1]), input.shape[-1]
     if not replacement:
         if num_samples > n:
-            raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+            raise RuntimeError(
+                "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+            )
         u = uniform((*rows, n), weights.dtype, generator)
         noise = ops.neg(ops.log(ops.neg(ops.log(ops.sub(like(u, 1.0), u)))))
         return topk(ops.log(weights) + noise, num_samples, -1).indices
@@ -208,7 +212,9 @@ def multinomial(
 def uniform_(self: Any, a: float = 0.0, b: float = 1.0, *, generator: Any = None) -> Any:
     """Fill with uniform numbers in [a, b)."""
     if a > b:
-        raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={a} > to={b}")
+        raise RuntimeError(
+            f"uniform_ expects to return a [from, to) range, but found from={a} > to={b}"
+        )
     u = uniform(tuple(self.shape), self.dtype, generator)
     return assign(self, u if (a, b) == (0, 1) else u * (b - a) + a)
 
@@ -240,7 +246,7 @@ def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
 
 
 def random_(self: Any, *bounds: Any, generator: Any = None) -> Any:
-    """Fill with integers in [0, bounds[0]) or [bounds[0], bounds[1]), or of the dtype's full range."""
+    """Fill with integers in [0, to) or [from, to), without bounds in the dtype's whole range."""
     if len(bounds) == 2 and bounds[1] is not None:
         low, high = bounds
     elif bounds:
@@ -249,7 +255,8 @@ def random_(self: Any, *bounds: Any, generator: Any = None) -> Any:
         digits = {dt.float64: 53, dt.float32: 24, dt.float16: 11, dt.bfloat16: 8, dt.bool_: 1}
         width = 8 * self.dtype.itemsize - (self.dtype.kind == "i")
         low, high = 0, (1 << digits.get(self.dtype, width)) + (self.dtype.kind == "f")
-    return assign(self, cast(integers(int(low), int(high), tuple(self.shape), generator), self.dtype))
+    x = integers(int(low), int(high), tuple(self.shape), generator)
+    return assign(self, cast(x, self.dtype))
 
 
 def fill_(self: Any, value: Any) -> Any:

@@ -51,7 +51,7 @@ def _cut(x: Any, axis: int, start: int, stop: int) -> Any:
 
 
 def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
-    """Elements shifted along `dims` (of the flattened tensor if None), those pushed out come back."""
+    """Elements shifted around along `dims` (of the flattened tensor if None)."""
     if dims is None or dims == ():
         flat = roll(flatten(input), shifts if isinstance(shifts, int) else shifts[0], 0)
         return ops.reshape(flat, shape=tuple(input.shape))

@@ -153,7 +153,9 @@ def _arg(name: str, input: Any, dim: int | None, keepdim: bool, order: Any) -> A
     shape = tuple(input.shape)
     if dim is None:
         if input.numel() == 0:
-            raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
+            raise IndexError(
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
+            )
         x = ops.reshape(order(input), shape=(input.numel(),))
         return kept(ops.argmax(x, axis=0), shape, tuple(range(len(shape))), keepdim)
     axis = wrap_dim(dim, len(shape))
@@ -163,7 +165,9 @@ def _arg(name: str, input: Any, dim: int | None, keepdim: bool, order: Any) -> A
     return kept(ops.argmax(order(input), axis=axis), shape, (axis,), keepdim)
 
 
-def _extreme(name: str, input: Any, dim: Any, keepdim: bool, whole: Any, arg: Any, pair: Any) -> Any:
+def _extreme(
+    name: str, input: Any, dim: Any, keepdim: bool, whole: Any, arg: Any, pair: Any
+) -> Any:
     """max() and min(): of everything, of two tensors, or (values, indices) along a dim."""
     from .gathering import gather
 
@@ -185,7 +189,7 @@ def _extreme(name: str, input: Any, dim: Any, keepdim: bool, whole: Any, arg: An
 
 @numpy_names
 def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """max(x), max(x, other), or (values, indices) of max(x, dim); the index found has the gradient."""
+    """max(x), max(x, other), or (values, indices) along a dim; the gradient goes to the index."""
     from .selection import maximum
 
     if other is not None or hasattr(dim, "type_"):
@@ -195,7 +199,7 @@ def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
 
 @numpy_names
 def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """min(x), min(x, other), or (values, indices) of min(x, dim); the index found has the gradient."""
+    """min(x), min(x, other), or (values, indices) along a dim; the gradient goes to the index."""
     from .selection import minimum
 
     if other is not None or hasattr(dim, "type_"):

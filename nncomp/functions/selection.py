@@ -83,7 +83,7 @@ def _is_nan(x: Any) -> Any:
 
 
 def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> Any:
-    """`input` limited to [min, max] (numbers or tensors); inside, also at the limits, gradient 1."""
+    """`input` limited to [min, max] (numbers or tensors); the gradient is 1 up to the limits."""
     no_out("clamp", out)
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")

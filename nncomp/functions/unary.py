@@ -1,4 +1,4 @@
-"""Functions of one tensor, element by element. Integers go to the default dtype where torch does."""
+"""Functions of one tensor, element by element; integers become floats where torch does so."""
 
 from __future__ import annotations
 

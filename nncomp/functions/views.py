@@ -335,7 +335,7 @@ def unbind(input: Any, dim: int = 0) -> tuple:
 
 
 def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    """The diagonal of dims dim1 and dim2, as last dim: every (m + 1)-th element of the rows joined."""
+    """The diagonal of two dims as last dim: every (m + 1)-th element of the rows joined."""
     rank = len(input.shape)
     a, b = wrap_dim(dim1, rank), wrap_dim(dim2, rank)
     if a == b:

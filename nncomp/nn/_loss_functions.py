@@ -1,7 +1,7 @@
 """Loss functions of nn.functional, as compositions of tensor operations.
 
 Masks and ``where`` replace branches on values (``ignore_index``, zero targets), so each loss is
-a static graph.
+a static graph. Only eager mode looks at target classes, to raise torch's error for a wrong one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import warnings
 
 import nncomp
 
+from ..functions.masks import known_values
 from ..tensor import Tensor
 from ._activation_functions import log_softmax, logsigmoid
 
@@ -182,6 +183,8 @@ class _ClassTarget:
                 f"got {list(target.shape)}"
             )
         self.ignored = target == ignore_index
+        if not target.is_traced:
+            _check_classes(target, input.shape[self.dim], self.ignored)
         self.index = nncomp.where(self.ignored, 0, target).long()
         if weight is None:
             kept = nncomp.ones_like(target, dtype=input.dtype)
@@ -193,11 +196,20 @@ class _ClassTarget:
         """Return -weight * log_probs at the target classes; the class dimension is dropped."""
         index = self.index.unsqueeze(self.dim)
         picked = nncomp.gather(log_probs, self.dim, index).squeeze(self.dim)
-        return nncomp.where(self.ignored, 0.0, -self.weight * picked)
+        loss = -self.weight * picked
+        return nncomp.where(self.ignored, 0.0, loss)
 
     def reduced(self, loss: Tensor, reduction: str) -> Tensor:
         """Reduce; the mean divides by the sum of the weights of the targets."""
         return loss.sum() / self.weight.sum() if reduction == "mean" else _reduced(loss, reduction)
+
+
+def _check_classes(target: Tensor, classes: int, ignored: Tensor) -> None:
+    """Raise torch's IndexError for a class that does not exist; compiled code checks indices too."""
+    values = known_values(target, "the check of target classes")
+    wrong = ((values < 0) | (values >= classes)) & ~known_values(ignored, "the ignored targets")
+    if wrong.any():
+        raise IndexError(f"Target {values[wrong].flat[0]} is out of bounds.")
 
 
 def nll_loss(

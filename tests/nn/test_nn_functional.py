@@ -205,6 +205,8 @@ ERRORS = {
     "label smoothing": lambda t: t.nn.functional.cross_entropy(
         t.zeros(2, 3), t.tensor([0, 1]), label_smoothing=1.5
     ),
+    "target class": lambda t: t.nn.functional.cross_entropy(t.zeros(2, 3), t.tensor([3, 0])),
+    "target below 0": lambda t: t.nn.functional.nll_loss(t.zeros(2, 3), t.tensor([0, -1])),
     "mode": lambda t: t.nn.functional.gelu(t.zeros(2), approximate="other"),
     "dropout": lambda t: t.nn.functional.dropout(t.zeros(2), p=-0.5),
     "reduction": lambda t: t.nn.functional.mse_loss(t.zeros(2), t.zeros(2), reduction="all"),

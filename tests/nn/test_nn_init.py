@@ -104,6 +104,7 @@ def test_normal_fills(fill, shape, mean, std):
 @pytest.mark.parametrize(
     ("mean", "std", "a", "b"), [(0, 1, -2, 2), (1, 0.5, 0.9, 3), (0, 1, 3, 4), (0, 0.02, -2, 2)]
 )
+@pytest.mark.filterwarnings("ignore:mean is more than 2 std")
 def test_trunc_normal_has_the_quantiles_of_the_cut_distribution(mean, std, a, b):
     values = np.sort(drawn(lambda w: init.trunc_normal_(w, mean, std, a, b), 20000))
     assert a <= values[0] and values[-1] <= b

@@ -1,0 +1,323 @@
+"""One recording, from the arguments to the Traced: what goes in, what comes out, what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import scope
+from .autograd.modes import state
+from .ir import Graph, Node, input_node, ops
+from .ir.graph import toposort, with_operands
+from .trace_error import TraceError, trace_error
+from .trace_function import hook_call, recording
+from .trace_guards import ModuleGuard, TensorGuard
+from .trace_result import Output, Traced
+from .trace_tracer import GraphStorage, Tracer
+from .trace_values import map_leaves, named_arguments, unique_name
+
+
+class Recorder:
+    """One call of trace_call, from the arguments to the Traced."""
+
+    def __init__(self, function: Callable, args: tuple, kwargs: dict, root: Any):
+        self.function, self.args, self.kwargs = function, args, kwargs
+        self.roots = dict(_roots(function, root))
+        self.tracer = Tracer()
+        self.guards = [
+            ModuleGuard(name, module)
+            for prefix, top in self.roots.items()
+            for name, module in top.named_modules(prefix=prefix)
+        ]
+        self._name_state()
+        self.taken = {name for name, _ in self.tracer.names.values()} | {"rng"}
+        self.inputs: list[GraphStorage] = []
+        self.examples: list[Any] = []
+        self.traced_arguments: list[Any] = []
+
+    def _name_state(self) -> None:
+        names = self.tracer.names
+        for prefix, top in self.roots.items():
+            for members in (top.named_parameters, top.named_buffers):
+                for name, x in members(prefix=prefix):
+                    if x is not None:
+                        names.setdefault(self.tracer.key_of(x), (name, x))
+                        self.tracer.remember(x)
+
+    def run(self) -> Traced:
+        """Run the function on traced arguments and collect what it did."""
+        tracer = self.tracer
+        _refuse_backward_hooks(self.guards)
+        top = next(iter(self.roots.values()), None)
+        with scope.tracing(top), recording(tracer, state.grad_enabled):
+            args, kwargs = self._arguments()
+            structure, outputs = self._outputs(self.function(*args, **kwargs))
+            nodes = [tracer.node_of(y) for y in outputs]
+            writes = [(name, tracer.node_of(x)) for name, x in self._reassigned_state()]
+            grads = self._grads()
+            writes += [(name, tracer.node_of(g)) for _, name, g in grads if g is not None]
+            writes = self._writes() + writes
+            replaced = self._hooks()
+        self._check_aliases()
+        nodes = _substitute([*nodes, *(n for _, n in writes)], replaced)
+        graph = self._graph(nodes, [""] * len(outputs) + [name for name, _ in writes])
+        where = {name: i for i, name in enumerate(graph.output_names) if name}
+        captures = self._captures()
+        return Traced(
+            graph=graph,
+            captures=[s.origin for s in captures],
+            arguments=[_name(s) for s in self.inputs],
+            n_results=len(outputs),
+            requires_grad=[bool(y.requires_grad) for y in outputs],
+            draws=tracer.draws,
+            guards=[*self.guards, *(TensorGuard(_name(s), s.origin) for s in captures)],
+            grads=[(x, None if g is None else where[name]) for x, name, g in grads],
+            structure=structure,
+        )
+
+    def _graph(self, nodes: list[Node], names: list[str]) -> Graph:
+        inputs = [s.first for s in (*self._captures(), *self.inputs)]
+        if self.tracer.rng is not None:
+            inputs.append(self.tracer.rng)
+        return Graph(_graph_name(self.function), inputs, nodes, names)
+
+    def _captures(self) -> list[GraphStorage]:
+        """Captures in state_dict order, then the others as they were met."""
+        places = {name: i for i, (name, _) in enumerate(self.tracer.names.values())}
+        last = len(places)
+        return sorted(self.tracer.captured.values(), key=lambda s: places.get(_name(s), last))
+
+    # -- arguments and results --------------------------------------------------------------------
+
+    def _arguments(self) -> tuple[tuple, dict]:
+        target = self.function
+        target = getattr(target, "forward", target) if hasattr(target, "named_modules") else target
+        names = named_arguments(target, self.args, self.kwargs)
+        values = [*self.args, *self.kwargs.values()]
+        made = [map_leaves(v, self._argument, n) for n, v in zip(names, values, strict=True)]
+        count = len(self.args)
+        return tuple(made[:count]), dict(zip(self.kwargs, made[count:], strict=True))
+
+    def _argument(self, x: Any, path: str) -> Any:
+        if not hasattr(x, "_type"):
+            return x
+        array = x._data  # raises for a tensor without a value
+        node = input_node(unique_name(path, self.taken), x._type)
+        strides = tuple(s // array.itemsize for s in array.strides)
+        storage = GraphStorage(node, node.attrs["name"], strides, x.requires_grad)
+        inner = self.tracer.wrap(node)
+        inner._storage, inner._requires_grad = storage, x.requires_grad
+        self.inputs.append(storage)
+        self.examples.append(x)
+        self.traced_arguments.append(inner)
+        return inner
+
+    def _outputs(self, result: Any) -> tuple[Any, list[Any]]:
+        """The structure with Outputs in place of tensors, and the tensors to compute."""
+        outputs: list[Any] = []
+        numbers: dict[int, int] = {}
+        origins = {id(s): i for i, s in enumerate(self.inputs)}
+
+        def place(y: Any, path: str) -> Any:
+            if not hasattr(y, "_type"):
+                return y
+            if y._tracer is None:
+                return Output(capture=y)
+            storage, chain = y._storage, y._chain
+            if storage is not None and hasattr(storage.origin, "_type"):
+                if not self._is_other_history(y, storage):
+                    return Output(capture=storage.origin, chain=chain)
+            if id(y) not in numbers:
+                numbers[id(y)] = len(outputs)
+                outputs.append(y)
+            argument = origins.get(id(storage)) if storage is not None else None
+            if argument is not None and self._is_other_history(y, storage):
+                argument = None
+            return Output(numbers[id(y)], argument, None, chain)
+
+        return map_leaves(result, place), outputs
+
+    def _is_other_history(self, y: Any, storage: GraphStorage) -> bool:
+        """True if replaying the views of `y` on the caller's tensor would lose its gradient."""
+        if y.requires_grad and storage.writes:
+            return True
+        return any(op is not ops.detach and op is ops.unfold for op, _ in y._chain)
+
+    # -- what forward changed ---------------------------------------------------------------------
+
+    def _writes(self) -> list[tuple[str, Node]]:
+        """(name of the input to overwrite, its new content) for all written inputs."""
+        written = [s for s in (*self.tracer.captured.values(), *self.inputs) if s.writes]
+        for s in written:
+            if s.gained_history:
+                raise TraceError(
+                    f"'{_name(s)}' comes from outside of the graph and is written in "
+                    "place with a value that requires grad, so its history would be lost; clone() "
+                    "it before writing, or write it under no_grad"
+                )
+        return [(_name(s), s.node) for s in written]
+
+    def _reassigned_state(self) -> list[tuple[str, Any]]:
+        """Tensors that replaced a module's tensor under its name, as writes to the old one.
+
+        Any other change of a module raises TraceError.
+        """
+        found = []
+        for guard in self.guards:
+            for key, old, new in guard.changes():
+                changed = _changed_entries(old, new)
+                if changed is None:
+                    raise TraceError(_state_message(guard, key, old, new))
+                for label, before, after in changed:
+                    found.append(self._state_write(guard, label or key, before, after))
+        return found
+
+    def _state_write(self, guard: ModuleGuard, key: str, old: Any, new: Any) -> tuple[str, Any]:
+        if getattr(old, "_type", None) != getattr(new, "_type", _NOTHING):
+            raise TraceError(_state_message(guard, key, old, new))
+        if new.requires_grad:
+            raise TraceError(
+                f"forward stored a tensor that requires grad in '{key}' of {guard.where()}, so a "
+                "later call would go back through this one; store new.detach()"
+            )
+        storage = self.tracer.capture(old)
+        if storage.writes:
+            raise TraceError(
+                f"forward both wrote '{key}' of {guard.where()} in place and replaced it; do one "
+                "of the two"
+            )
+        return _name(storage), new
+
+    def _grads(self) -> list[tuple[Any, str, Any]]:
+        """(tensor, output name, new gradient) for eager tensors whose .grad changed."""
+        found = []
+        for x, fields, _ in list(self.tracer.remembered.values()):
+            if x._requires_grad != fields.get("_requires_grad", False) and x._grad_fn is None:
+                raise trace_error(
+                    "requires_grad of a tensor from outside the graph was changed; set it before "
+                    "the traced function"
+                )
+            if x._grad is not fields.get("_grad"):
+                name = _name(self.tracer.capture(x))
+                found.append((x, f"{name}.grad", x._grad))
+        return found
+
+    def _hooks(self) -> dict[Node, Node]:
+        """For each node with tensor hooks the `call` node that runs them in the backward pass."""
+        grouped: dict[Node, list] = {}
+        for node, hooks, number, hook in self.tracer.hooks:
+            if hooks is not None and number in hooks:
+                grouped.setdefault(node, []).append(hook)
+        return {node: hook_call(self.tracer, node, hooks) for node, hooks in grouped.items()}
+
+    def _check_aliases(self) -> None:
+        """TraceError if a written tensor shares memory with another input of the graph."""
+        pairs = [(s, s.origin) for s in self.tracer.captured.values()]
+        pairs += list(zip(self.inputs, self.examples, strict=True))
+        for s, x in pairs:
+            for other, y in pairs if s.writes else ():
+                if other is not s and np.may_share_memory(x._data, y._data):
+                    if np.shares_memory(x._data, y._data, max_work=10000):
+                        raise TraceError(
+                            f"'{_name(s)}' is written in place and shares memory with "
+                            f"'{_name(other)}', another input of the graph; clone() "
+                            "one of them"
+                        )
+
+    def restore(self) -> None:
+        """Put eager tensors and modules back as they were."""
+        for guard in self.guards:
+            if guard.check() is not None:
+                guard.restore()
+        self.tracer.restore()
+
+
+_NOTHING = object()
+
+
+def _name(storage: GraphStorage) -> str:
+    """The name of the graph input that a storage began as."""
+    return storage.first.attrs["name"]
+
+
+def _changed_entries(old: Any, new: Any) -> list[tuple[str, Any, Any]] | None:
+    """Replaced tensors of an attribute or of a dict of them; None if something else changed."""
+    if hasattr(old, "_type") and hasattr(new, "_type"):
+        return [("", old, new)]
+    if not (isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys()):
+        return None
+    changed = [(k, v, new[k]) for k, v in old.items() if v is not new[k]]
+    if all(hasattr(a, "_type") and hasattr(b, "_type") for _, a, b in changed):
+        return changed
+    return None
+
+
+def _state_message(guard: ModuleGuard, key: str, old: Any, new: Any) -> str:
+    sentence = guard.check() or f"attribute '{key}' of {guard.where()} changed"
+    return (
+        f"forward changes Python state that a graph cannot keep: {sentence}. Keep such state in a "
+        "buffer and update it in place, or change it outside of forward."
+    )
+
+
+def _roots(function: Callable, root: Any) -> Iterator[tuple[str, Any]]:
+    """(prefix, module) for the modules whose tensors and attributes belong to the function."""
+    for module in (root, function, getattr(function, "__self__", None)):
+        if hasattr(module, "named_modules"):
+            yield "", module
+            return
+    function = getattr(function, "__wrapped__", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+    found = {}
+    for name, cell in cells:
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    found |= {n: function.__globals__[n] for n in code.co_names if n in function.__globals__}
+    for name, value in found.items():
+        if hasattr(value, "named_modules") and not isinstance(value, type):
+            yield name, value
+
+
+def _refuse_backward_hooks(guards: Sequence[ModuleGuard]) -> None:
+    for guard in guards:
+        fields = guard.fields
+        if fields.get("_backward_hooks") or fields.get("_backward_pre_hooks"):
+            raise TraceError(
+                f"{guard.where()} has a module backward hook, which a graph cannot keep; use "
+                "tensor.register_hook() in forward, or run this module eagerly"
+            )
+
+
+def _graph_name(function: Callable) -> str:
+    """The class of a module, or the name of a function, as an identifier."""
+    owner = getattr(function, "__self__", None)
+    if hasattr(function, "named_modules"):
+        name = type(function).__name__
+    elif hasattr(owner, "named_modules"):
+        name = type(owner).__name__
+    else:
+        name = getattr(function, "__name__", "graph")
+    return unique_name(name, set()).lower()
+
+
+def _substitute(outputs: Sequence[Node], replaced: dict[Node, Node]) -> list[Node]:
+    """The outputs with hook calls put behind their nodes."""
+    if not replaced:
+        return list(outputs)
+    new: dict[Node, Node] = {}
+    for node in toposort(outputs):
+        kept = with_operands(node, tuple(new[x] for x in node.inputs))
+        result = replaced.get(node)
+        if result is not None:
+            (call,) = result.inputs
+            inner = Node(call.op, (kept, *call.inputs[1:]), call.attrs, call.type, call.loc)
+            kept = Node(result.op, (inner,), result.attrs, result.type, result.loc)
+        new[node] = kept
+    return [new[x] for x in outputs]
