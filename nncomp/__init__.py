@@ -62,7 +62,6 @@ from .random_state import (
     seed,
     set_rng_state,
 )
-from .serialization import load, save
 from .size import Size
 
 half, float, double = float16, float32, float64
@@ -75,8 +74,14 @@ channels_last = flags.channels_last
 
 flags.attach(backends)
 
-_MODULES = ("linalg", "nn", "optim", "utils", "datasets")
-_LAZY = {"compile": "compiler", "compile_train_step": "train_step", "trace": "trace"}
+_MODULES = ("datasets", "nn", "optim", "serialization", "utils")
+_LAZY = {
+    "compile": "compiler",
+    "compile_train_step": "train_step",
+    "load": "serialization",
+    "save": "serialization",
+    "trace": "trace",
+}
 
 
 def __getattr__(name: str) -> _Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import secrets
 import sys
 import zipfile
 from collections import OrderedDict
@@ -145,7 +144,7 @@ def _replace(path: str, write: Callable[[Any, str], None]) -> None:
     """Write a temporary file beside `path`, then put it in its place."""
     path = os.path.realpath(path)
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(6)}.tmp")
+    temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -17,7 +17,8 @@ from .autograd.modes import state
 from .ir import Graph, Node, input_node, ops
 from .trace_bodies import zero_node
 from .trace_error import trace_error
-from .trace_tracer import GraphStorage, Tracer
+from .trace_memory import GraphStorage
+from .trace_tracer import Tracer
 
 
 @contextmanager
@@ -95,9 +96,6 @@ class BodyTracer(Tracer):
                     forward.results.append(node)
             found = self.inputs_of[node] = input_node(f"v{len(self.inputs_of)}", node.type)
         return found
-
-    def _captured_node(self, x: Any) -> Node:
-        return self.capture(x).node
 
     def remember(self, x: Any) -> None:
         self.parent.remember(x)

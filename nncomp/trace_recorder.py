@@ -14,8 +14,9 @@ from .ir.graph import toposort, with_operands
 from .trace_error import TraceError, trace_error
 from .trace_function import hook_call, recording
 from .trace_guards import ModuleGuard, TensorGuard
+from .trace_memory import GraphStorage
 from .trace_result import Output, Traced
-from .trace_tracer import GraphStorage, Tracer
+from .trace_tracer import Tracer
 from .trace_values import map_leaves, named_arguments, unique_name
 
 
@@ -125,7 +126,7 @@ class Recorder:
                 return y
             if y._tracer is None:
                 return Output(capture=y)
-            storage, chain = y._storage, y._chain
+            storage, chain = _origin(y)
             if storage is not None and hasattr(storage.origin, "_type"):
                 if not self._is_other_history(y, storage):
                     return Output(capture=storage.origin, chain=chain)
@@ -240,6 +241,15 @@ _NOTHING = object()
 def _name(storage: GraphStorage) -> str:
     """The name of the graph input that a storage began as."""
     return storage.first.attrs["name"]
+
+
+def _origin(y: Any) -> tuple[GraphStorage | None, tuple]:
+    """The storage that a traced tensor began on, and the ops (with `detach`) that lead to it."""
+    storage, chain = y._storage, y._chain
+    while storage is not None and storage.source is not None:
+        storage, place = storage.source
+        chain = (*place, (ops.detach, {}), *chain)
+    return storage, chain
 
 
 def _changed_entries(old: Any, new: Any) -> list[tuple[str, Any, Any]] | None:

@@ -1,9 +1,9 @@
 """The Tracer: while one is active, every operation on Tensors becomes a node of a graph.
 
-A traced Tensor holds the Node of its value. Memory is modelled by GraphStorage: one per piece of
-memory, with the Node of its present content. Views replay their movement ops on that content, and a
-write puts a new Node there, so an in-place program becomes a pure graph. Eager tensors that are met
-become graph inputs ("captures"). The tape is recorded as in eager mode.
+A traced Tensor holds the Node of its value; memory is modelled in trace_memory. Eager tensors that
+are met become graph inputs ("captures"). The tape is recorded as in eager mode, so gradients can be
+asked for inside of the traced code; what no_grad makes is cut off by `detach` nodes, so they can also
+be taken of the graph.
 """
 
 from __future__ import annotations
@@ -13,40 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from . import dispatch, inplace, scope
+from . import dispatch, scope
 from .autograd import tape
 from .autograd.modes import state
 from .ir import Node, build_node, input_node, ops
 from .ir.graph import Loc
 from .ir.op import Op, attribute_key
 from .ir.types import TensorType, int64
-from .scatter import OVERLAP, scatter_chain
 from .size import Size
-from .trace_bodies import straight_through
 from .trace_constants import evaluate
 from .trace_error import trace_error, user_line
-from .trace_layout import after, contiguous, has_overlap
-
-DETACH = (ops.detach, {})
+from .trace_memory import GraphMemory, GraphStorage
 
 
-class GraphStorage:
-    """A piece of memory in the graph: the Node of its present content, and where it came from."""
-
-    __slots__ = (
-        "node", "first", "writes", "origin", "strides", "requires_grad", "gained_history",
-    )  # fmt: skip
-
-    def __init__(self, node: Node, origin: Any = None, strides: Any = None, requires_grad=False):
-        self.node = self.first = node
-        self.writes = 0
-        self.origin = origin  # an eager tensor, an argument's name, or None for a result
-        self.strides = strides or contiguous(node.type.shape)
-        self.requires_grad = requires_grad
-        self.gained_history = False  # a recorded write made it depend on what requires a gradient
-
-
-class Tracer:
+class Tracer(GraphMemory):
     """Records one graph."""
 
     def __init__(self, parent: Tracer | None = None):
@@ -95,26 +75,7 @@ class Tracer:
         result._tracer = self
         return result
 
-    def node_of(self, x: Any) -> Node:
-        """The node of the present value of any tensor."""
-        if x._tracer is not self:
-            return self._captured_node(x)
-        storage = x._storage
-        if storage is None or x._at == storage.writes:
-            return x._data
-        node = storage.node
-        for op, attrs in x._chain:
-            node = self.build(op, (node,), attrs)
-        x._data, x._at = node, storage.writes
-        return node
-
     # -- tensors from outside ---------------------------------------------------------------------
-
-    def _captured_node(self, x: Any) -> Node:
-        storage = self.capture(x)
-        if storage.requires_grad and not x.requires_grad:
-            return self.build(ops.detach, (storage.node,), {})
-        return storage.node
 
     def capture(self, x: Any) -> GraphStorage:
         """The storage that stands for a tensor from outside the trace, made a graph input."""
@@ -170,91 +131,6 @@ class Tracer:
             x.__dict__.update(fields)
             if version is not None:
                 x._counter[0] = version
-
-    # -- memory -----------------------------------------------------------------------------------
-
-    def storage_of(self, x: Any) -> GraphStorage:
-        """The storage of a tensor; a result gets one when it is first shared."""
-        if x._tracer is not self:
-            return self.capture(x)
-        if x._storage is None:
-            x._storage, x._at = GraphStorage(x._data, requires_grad=x.requires_grad), 0
-        return x._storage
-
-    def chain_of(self, x: Any) -> tuple:
-        """The movement ops from the content of its storage to a tensor."""
-        if x._tracer is self:
-            return x._chain
-        return (DETACH,) if self.capture(x).requires_grad and not x.requires_grad else ()
-
-    def strides(self, x: Any) -> tuple[int, ...]:
-        """The strides that the tensor has eagerly."""
-        if x._tracer is self and x._storage is None:
-            return contiguous(x._type.shape)
-        storage = self.storage_of(x)
-        shape, strides = storage.node.type, storage.strides
-        for op, attrs in self.chain_of(x):
-            strides = after(op, attrs, shape.shape, strides)
-            shape = op.type(shape, **attrs)
-        return strides
-
-    def view(self, op: Op, x: Any, attrs: dict[str, Any]) -> Any:
-        """A movement op whose result shares the memory of `x`, if it does so eagerly."""
-        if after(op, attrs, x._type.shape, self.strides(x)) is None:
-            return self.apply(op, (x,), attrs)
-        attrs = {k: tuple(v) if type(v) is Size else v for k, v in attrs.items()}
-        node = self.build(op, (self.node_of(x),), attrs)
-        chain = (*self.chain_of(x), (op, attrs))
-        if x.requires_grad and not state.grad_enabled:
-            node, chain = self._cut(node), (*chain, DETACH)
-        result = self._alias(x, node, chain)
-        if state.grad_enabled:
-            inplace.add_history(result, x, op, attrs)
-        return result
-
-    def _alias(self, x: Any, node: Node, chain: tuple) -> Any:
-        storage = self.storage_of(x)
-        result = self.wrap(node)
-        inplace.link(result, x, storage, chain)
-        result._at = storage.writes
-        return result
-
-    def detach(self, x: Any, share_version: bool) -> Any:
-        """The same memory without history."""
-        node, chain = self.node_of(x), self.chain_of(x)
-        if x.requires_grad:
-            node, chain = self.build(ops.detach, (node,), {}), (*chain, DETACH)
-        result = self._alias(x, node, chain)
-        if not share_version:
-            result._counter = [x._counter[0]]
-        return result
-
-    def detach_(self, x: Any) -> None:
-        """Cut the content of a storage off from its history."""
-        self.remember(x)
-        storage = self.storage_of(x)
-        storage.node = self.build(ops.detach, (storage.node,), {})
-        storage.requires_grad = False
-        storage.writes += 1
-
-    def assign(self, x: Any, value: Any) -> None:
-        """Write `value` into the memory of `x`; the history is the caller's matter."""
-        self.remember(x)
-        if x._base is not None:
-            self.remember(x._base)
-        if has_overlap(x._type.shape, self.strides(x)):
-            raise RuntimeError(OVERLAP)
-        new, storage, chain = self.node_of(value), self.storage_of(x), self.chain_of(x)
-        recorded = state.grad_enabled and DETACH not in chain
-        if value.requires_grad and not recorded:
-            new = self._cut(new)
-        whole = scatter_chain(storage.node, chain, new)
-        if not recorded and (storage.requires_grad or x.requires_grad):
-            whole = straight_through(storage.node, whole)
-        if recorded and value.requires_grad:
-            storage.requires_grad = storage.gained_history = True
-        storage.node = whole
-        storage.writes += 1
 
     # -- what has no meaning in a graph -----------------------------------------------------------
 

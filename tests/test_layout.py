@@ -303,6 +303,14 @@ def test_the_gradient_of_a_patch_embedding_wastes_no_product():
     assert products == 2 * prod(size) * 5 * 6
 
 
+@pytest.mark.parametrize("name", ["same", "strided", "pointwise", "3d"])
+def test_weights_of_few_output_channels_take_input_channels_as_columns(name):
+    size, kernel, stride, padding, dilation = GEOMETRIES[name]
+    geometry = dict(stride=stride, padding=padding, dilation=dilation)
+    node = the_contract(lowered(conv_graph("conv_weight", 2, size, 1, 9, 2, kernel, geometry)))
+    assert node.attrs["n"] == 9
+
+
 def test_padding_of_a_channels_last_tensor_needs_no_permute():
     x, w = permute(x_of(2, 6, 6, 8), dims=(0, 3, 1, 2)), x_of(8, 8, 3, 3, name="w")
     graph = lowered(conv(x, w, groups=1, **plain_geometry(2, 1)))

@@ -56,29 +56,29 @@ def _conv(x, w, goal: Goal, *, stride, padding, dilation, groups) -> Node:
 
 def _conv_weight(x, g, goal: Goal, *, kernel_size, stride, padding, dilation, groups) -> Node:
     padded, grad = _resized(channels_last(x), *_sides(padding)), channels_last(g)
-    inputs, outputs, rank = x.shape[1] // groups, g.shape[1] // groups, len(kernel_size)
+    inputs, outputs = x.shape[1] // groups, g.shape[1] // groups
     group, image = _groups(groups), loops("i", x.shape[:1])
     pixels, taps = loops("p", g.shape[2:]), loops("t", kernel_size)
     channel, n = loops("c", (inputs,)), loops("n", (outputs,))
-    right = grad
-    if groups > 1:
-        right = reshape(grad, shape=(*grad.shape[:-1], groups, outputs))
-        right = transposed(right, (rank + 1, *range(rank + 1), rank + 2))
-    product = Product(
-        padded,
-        (*at(image), *_window(pixels, taps, stride, dilation), _channel(group, channel)),
-        right,
-        at(group, image, pixels, n),
-        lead=len(group),
-        batch=group,
-        m=[*taps, *channel],
-        n=n[0],
-        k=[*image, *pixels],
-        dense=(padded, grad),
-    )
-    result, lead = product.build(goal.target, goal.loc), len(group)
-    last = lead + rank + 1
-    result = transposed(result, (*range(lead), last, last - 1, *range(lead, last - 1)))
+    left = (*at(image), *_window(pixels, taps, stride, dilation), _channel(group, channel))
+    common = dict(lead=len(group), k=[*image, *pixels], dense=(padded, grad))
+    first, rank = len(group), len(kernel_size)
+    if outputs < FEW <= inputs:  # input channels as columns; so few rows never want panels
+        right = (*at(image, pixels), _channel(group, n))
+        turned = dict(batch=[*group, *taps], m=n, n=channel[0])
+        product = Product(grad, right, padded, left, **turned, **common)
+        dims = (first + rank, first + rank + 1)
+    else:
+        right = grad
+        if groups > 1:
+            right = reshape(grad, shape=(*grad.shape[:-1], groups, outputs))
+            right = transposed(right, (rank + 1, *range(rank + 1), rank + 2))
+        there = at(group, image, pixels, n)
+        straight = dict(batch=group, m=[*taps, *channel], n=n[0])
+        product = Product(padded, left, right, there, **straight, **common)
+        dims = (first + rank + 1, first + rank)
+    result = product.build(goal.target, goal.loc)
+    result = transposed(result, (*range(first), *dims, *range(first, first + rank)))
     return shaped(result, (g.shape[1], inputs, *kernel_size))
 
 

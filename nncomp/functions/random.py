@@ -6,7 +6,7 @@ With the word w of an element read as an unsigned number (>> means a logical shi
     float16   (w >> 21) * 2^-11;  bfloat16: (w >> 24) * 2^-8    as many bits as the type holds
     float64   ((a >> 5) * 2^26 + (b >> 6)) * 2^-53              two draws a and b, 53 bits
     normal    sqrt(-2 log(1 - u)) cos(2 pi v)                   Box and Muller 1958, two draws u, v
-    randint   low + ((w * (high - low)) >> 32)                  in int64; two draws above 2^31
+    randint   low + ((w * (high - low)) >> 32)                  above 2^31 a rest of 63 bits
 
 The op's shift is arithmetic, so a logical one masks the copied sign bits.
 """
@@ -71,10 +71,10 @@ def integers(low: int, high: int, shape: tuple[int, ...], generator: Any = None)
     word = _unsigned(_words(shape, generator))
     if span <= 1 << 31:
         x = ops.shift_right(ops.mul(word, like(word, span)), like(word, 32))
-    else:  # 62 bits, of which the rest after division is as good as uniform
-        top = ops.shift_right(_unsigned(_words(shape, generator)), like(word, 2))
+    else:  # 63 bits; the rest after division favours small numbers by span / 2^63 at most
+        top = ops.shift_right(_unsigned(_words(shape, generator)), like(word, 1))
         x = ops.bitwise_or(ops.shift_left(top, like(top, 32)), word)
-        x = x if span >= 1 << 62 else ops.remainder(x, like(x, span))
+        x = x if span >= 1 << 63 else ops.remainder(x, like(x, span))
     return ops.add(x, like(x, low)) if low else x
 
 

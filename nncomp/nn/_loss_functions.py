@@ -183,7 +183,7 @@ class _ClassTarget:
                 f"got {list(target.shape)}"
             )
         self.ignored = target == ignore_index
-        if not target.is_traced:
+        if not self.ignored.is_traced:
             _check_classes(target, input.shape[self.dim], self.ignored)
         self.index = nncomp.where(self.ignored, 0, target).long()
         if weight is None:
