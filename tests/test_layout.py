@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nncomp.backends.cpu import layout as layout_module
 from nncomp.backends.cpu.layout import lower_contractions
 from nncomp.backends.cpu.target import Target
 from nncomp.ir.grad import value_and_grad
@@ -241,6 +242,15 @@ def test_few_columns_with_columns_stored_side_by_side_swap_the_roles():
 )
 def test_what_a_contraction_is_bad_at_stays(make):
     assert "contract" not in names(lowered(make()))
+
+
+def test_the_layout_module_begins_with_an_example_that_holds():
+    """Types are left out there, and the long line is broken."""
+    before, after = layout_module.__doc__.split("before:")[1].split("after (")
+    eight_lanes = Target("x86_64-unknown-linux-gnu", "x86-64-v3", "", 256, 16)
+    found = print_graph(lower_contractions(parse_graph(before), eight_lanes))
+    lines = [line.split("  : ")[0] for line in found.splitlines()]
+    assert " ".join(lines).split() == after[after.index("graph") : after.index("}") + 1].split()
 
 
 # -- convolutions ----------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class Runner:
     def __init__(self, graph: Graph, constant: Sequence[str], target: Target, label: str):
         from .codegen import program_modules
         from .executable import build
-        from .pipeline import cpu_pipeline, kernel_pipeline
+        from .pipeline import cpu_pipeline, kernel_pipeline, packed_for_kernels
 
         optimized = run_pipeline(graph, cpu_pipeline(target), label=label)
         check_graph, self.checks = index_checks(optimized)
@@ -33,7 +33,7 @@ class Runner:
         optimized = without_bounds(optimized)
         self.prepared: Runner | None = None
         if constant:
-            prepare, optimized = split_prepare(optimized, constant, _packed_for_kernels(optimized))
+            prepare, optimized = split_prepare(optimized, constant, packed_for_kernels(optimized))
             if prepare.outputs:
                 self.prepared = Runner(prepare, (), target, label + "prepare_")
         self.graph = graph
@@ -79,12 +79,6 @@ class Runner:
             dump_text(f"{label}{k.name}.loops", str(k))
             dump_text(f"{label}{k.name}.ll", self.codes[k.name].text)
         dump_text(f"{label}run.ll", self.modules[-1])
-
-
-def _packed_for_kernels(graph: Graph):
-    """Views that a contraction reads are copies in the layout it wants: worth preparing once."""
-    read = {x for n in graph.nodes if n.name == "contract" for x in n.inputs}
-    return lambda view: view in read
 
 
 def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runner:

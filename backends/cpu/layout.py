@@ -6,13 +6,14 @@ before:
       matmul_0 = matmul(x, permute_0)
       return matmul_0
     }
-after (panels of 16 columns):
+after (with vectors of 8 lanes; one panel of 24 columns):
     graph f(x: f32[8,32], w: f32[20,32]) {
       permute_0 = permute(w, dims=(1,0))
-      pad_0 = pad(permute_0, low=(0,0), high=(0,12), interior=(0,0), value=0)
-      reshape_0 = reshape(pad_0, shape=(32,2,16))
+      pad_0 = pad(permute_0, low=(0,0), high=(0,4), interior=(0,0), value=0)
+      reshape_0 = reshape(pad_0, shape=(32,1,24))
       permute_1 = permute(reshape_0, dims=(1,0,2))
-      contract_0 = contract(x, permute_1, m=((8,32),), n=20, k=((32,1,16),), panel=16, ...)
+      contract_0 = contract(x, permute_1, batch=(), m=((8,32),), n=20, k=((32,1,24),), panel=24,
+        panel_stride=768, a_offset=0, b_offset=0)
       return contract_0
     }
 

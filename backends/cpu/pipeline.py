@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from nncomp.ir.graph import Graph, Node, rebuild
-from nncomp.ir.passes import PIPELINE, cse, simplify
+from nncomp.ir.graph import Graph, Node, inline, rebuild
+from nncomp.ir.passes import PIPELINE, cse, simplify, split_prepare
 from nncomp.ir.passes.fuse import fuse
 from nncomp.ir.passes.sink_permutes import sink_permutes
 
@@ -35,14 +35,41 @@ def kernel_pipeline() -> list[Pass]:
 
 
 def lower_bodies(graph: Graph, target: Target) -> Graph:
-    """Run the whole pipeline on the bodies of scans."""
+    """Run the whole pipeline on the bodies of scans; what does not change from turn to turn
+    (packed recurrent weights) is computed before the loop."""
 
-    def visit(node: Node, operands):
+    def visit(node: Node, operands: tuple[Node, ...]) -> Node | None:
         if node.name != "scan":
             return None
         body = node.attrs["body"]
-        for step in (*cpu_pipeline(target), *kernel_pipeline()):
+        for step in cpu_pipeline(target):
             body = step(body)
-        return Node(node.op, operands, {**node.attrs, "body": body}, node.type, node.loc)
+        attrs = dict(node.attrs)
+        fixed = attrs["carries"] + attrs["consts"]
+        body, before = _loop_invariants(body, attrs["carries"], fixed, operands)
+        operands = (*operands[:fixed], *before, *operands[fixed:])
+        for step in kernel_pipeline():
+            body = step(body)
+        attrs.update(body=body, consts=attrs["consts"] + len(before))
+        return Node(node.op, operands, attrs, node.type, node.loc)
 
     return rebuild(graph, visit)
+
+
+def _loop_invariants(body: Graph, carries: int, fixed: int, operands):
+    """The body with what depends on its consts alone as further consts, and nodes for those."""
+    names = body.input_names[carries:fixed]
+    prepare, main = split_prepare(body, names, packed_for_kernels(body))
+    if not prepare.outputs:
+        return body, ()
+    by_name = dict(zip(names, operands[carries:fixed], strict=True))
+    before = inline(prepare, [by_name[n] for n in prepare.input_names])
+    extra = main.inputs[len(body.inputs) :]
+    inputs = (*body.inputs[:fixed], *extra, *body.inputs[fixed:])
+    return Graph(body.name, inputs, main.outputs, main.output_names), before
+
+
+def packed_for_kernels(graph: Graph) -> Callable[[Node], bool]:
+    """Views that a contraction reads are copies in the layout it wants: worth preparing once."""
+    read = {x for n in graph.nodes if n.name == "contract" for x in n.inputs}
+    return lambda view: view in read

@@ -84,6 +84,9 @@ class bounded(Elementwise):
     def vjp(g, y, index, *, length):
         return (None,)
 
+    def scalar(k, index):
+        return index
+
     def element(k, idx, index, *, length):
         return index(idx)
 

@@ -362,13 +362,15 @@ class _ScanPlan:
 
         def copies(sources, targets):
             rows = zip(self.types, sources, targets, strict=False)
-            return [_copy(t, bound(p), bound(q)) for t, p, q in rows]
+            return [_copy(t, p, q) for t, p, q in rows]
+
+        now, later = [bound(p) for p in self.now], [bound(p) for p in self.later]
 
         starts = [v.place for v in operands[: self.carries]]
         finals = [v.place for v in results[: self.carries]]
-        turn = (*map(bind, self.steps), *copies(self.later, self.now))
+        turn = (*map(bind, self.steps), *copies(later, now))
         loop = LoopStep(self.number, self.node.attrs["length"], self.node.attrs["reverse"], turn)
-        return [*copies(starts, self.now), loop, *copies(self.now, finals)]
+        return [*copies(starts, now), loop, *copies(now, finals)]
 
     def _slice(self, p: Place, value: Value) -> Place:
         """Operand or result `value`; stacked ones move by one slice per turn."""

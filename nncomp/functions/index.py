@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..autograd.modes import state
 from ..inplace import assign
 from ..inplace import view as view_op
 from ..ir import ops
@@ -246,20 +247,13 @@ def _plan(x: Any, key: Any) -> Plan:
         elif _is_mask(item):
             basic.mask(item)
         elif is_tensor(item):
-            if item.shape or _is_data(item):
+            if item.shape or state.tracer is not None:
                 basic.tensor(item)
             else:
                 basic.integer(int(item))
         else:
             basic.integer(_integer(item))
     return Plan(basic.view(), basic.indices)
-
-
-def _is_data(item: Any) -> bool:
-    """A 0-d index whose value is not known yet."""
-    from .base import is_traced
-
-    return is_traced(item)
 
 
 def _integer(item: Any) -> int:
