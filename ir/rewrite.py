@@ -184,7 +184,10 @@ def _match_attrs(wanted: dict, attrs, bound: dict) -> dict | None:
     for key, want in wanted.items():
         have = attrs.get(key)
         if isinstance(want, Of):
-            continue  # follows from the type rules
+            like = bound.get(want.pattern.name)
+            if like is not None and getattr(like.type, want.field) != have:
+                return None
+            continue  # of an operation: follows from the type rules
         if isinstance(want, Pattern):
             if want.name not in bound:
                 bound = {**bound, want.name: have}

@@ -170,6 +170,18 @@ def _write_memory(x: Any, value: Any) -> None:
     array[...] = source
 
 
+def overwrite(x: Any, array: np.ndarray) -> None:
+    """Store what compiled code computed for a tensor: an in-place write without history."""
+    dispatch.own_memory(x)
+    if x._storage is not None:
+        x._storage.settle()
+    if x._data is not array:
+        x._data[...] = array
+    if x._counter is None:
+        x._counter = [0]
+    x._counter[0] += 1
+
+
 def _keep_operand(x: Any, node: tape.TapeNode) -> None:
     """Copy what the gradient of `value` saved of the memory of `x`, which is about to be written.
 
@@ -253,4 +265,4 @@ class CopySlices(tape.TapeNode):
         return rest, part if wanted[1] else None
 
 
-__all__ = ["alias", "assign", "check_writable", "link", "rebase", "refresh_history", "view"]
+__all__ = ["alias", "assign", "check_writable", "link", "overwrite", "rebase", "refresh_history", "view"]

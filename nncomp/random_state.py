@@ -7,7 +7,7 @@ that compiled code draws what eager code would have drawn.
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 from typing import Any
 
@@ -47,7 +47,7 @@ class Generator:
 
     def seed(self) -> int:
         """Begin a stream with a seed from the operating system; returns it."""
-        seed = secrets.randbits(63)
+        seed = int.from_bytes(os.urandom(8), "little") >> 1
         self.manual_seed(seed)
         return seed
 

@@ -20,6 +20,9 @@ from .trace_error import trace_error
 from .trace_memory import GraphStorage
 from .trace_tracer import Tracer
 
+# The Functions there carry state from one node's backward to another's, which no `call` can.
+BOUNDARIES = ("nncomp.nn._call",)
+
 
 @contextmanager
 def recording(tracer: Tracer | None, grad: bool) -> Any:
@@ -69,7 +72,7 @@ class BodyTracer(Tracer):
             node = self.input_for(self.forward.node_of(x))
         else:
             node = self.input_for(self.forward.capture(x).first)
-        self.alive.append(x)
+        self.keys[id(x)] = x, id(x)
         found = self.captured[id(x)] = GraphStorage(node, x)
         self.storages.append(found)
         return found
@@ -118,6 +121,11 @@ class BodyTracer(Tracer):
 
 def call_function(tracer: Tracer, ctx: Function, args: tuple) -> Any:
     """Record a call of a Function; gives what forward returned, as tensors of `tracer`."""
+    if type(ctx).__module__ in BOUNDARIES:
+        raise trace_error(
+            "a module backward hook cannot be recorded in a graph; use tensor.register_hook() in "
+            "forward, or run this module eagerly"
+        )
     ctx.needs_input_grad = tuple(hasattr(a, "_type") and a.requires_grad for a in args)
     body = BodyTracer(tracer)
     inner = tuple(body.operand(a) if hasattr(a, "_type") else a for a in args)

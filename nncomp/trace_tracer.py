@@ -35,7 +35,7 @@ class Tracer(GraphMemory):
         self.names: dict[Any, tuple[str, Any]] = {}
         self.remembered: dict[int, tuple] = {}
         self.hooks: list[tuple[Node, dict, int, Callable]] = []
-        self.alive: list[Any] = []  # keeps ids in keys valid
+        self.keys: dict[int, tuple[Any, Any]] = {}
         self.rng: Node | None = None
         self.draws = self.unnamed = 0
 
@@ -110,13 +110,17 @@ class Tracer(GraphMemory):
 
     def key_of(self, x: Any) -> Any:
         """What identifies the memory of an eager tensor; aliases of one type share it."""
-        self.alive.append(x)
+        known = self.keys.get(id(x))
+        if known is not None:
+            return known[1]
         steps = tuple((op.name, attribute_key(attrs)) for op, attrs in x._chain)
         memory = (id(x._storage or x), steps, x._type)
         named = self.names.get(memory)
+        key: Any = memory
         if x.requires_grad and named is not None and named[1] is not x:
-            return id(x)
-        return memory
+            key = id(x)
+        self.keys[id(x)] = x, key  # x is kept, so that no other tensor gets its id
+        return key
 
     def remember(self, x: Any) -> None:
         """Note the state of an eager tensor before the trace changes it."""

@@ -334,3 +334,14 @@ def test_generator_streams():
     b = nncomp.rand(4)
     nncomp.manual_seed(3)
     assert nncomp.rand(4).tolist() == a.tolist() != b.tolist()
+
+
+def test_overwrite_is_a_write_without_history():
+    x = nncomp.zeros(64, 64, requires_grad=True)
+    borrowed = ops.permute(x.detach(), dims=(1, 0))
+    y = x * x
+    inplace.overwrite(x, np.ones((64, 64), np.float32))
+    assert x._version == 1 and x.is_leaf and float(x.detach().sum()) == 64 * 64
+    assert float(borrowed.sum()) == 0
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()

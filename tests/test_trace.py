@@ -94,9 +94,7 @@ def test_a_small_graph_as_text():
 
     model = nn.Sequential(OrderedDict(first=Scale()))
     text = str(trace(model, nncomp.ones(2, 3)))
-    assert text.splitlines()[0] == "graph sequential(first.weight: f32[3], x: f32[2,3]) {" or (
-        "first.weight: f32[3]" in text.splitlines()[0]
-    )
+    assert text.splitlines()[0] == "graph sequential(first.weight: f32[3], input: f32[2,3]) {"
     (line,) = [line for line in text.splitlines() if "= mul(" in line]
     assert "# first" in line and "test_trace.py:" in line
 
@@ -139,7 +137,8 @@ def test_tied_weights_and_captured_tensors():
             self.table = nncomp.randn(3)
 
         def forward(self, x):
-            return self.b(self.a(x)) + self.table + self.a.weight.data[0] + self.a.weight.detach()[1]
+            rows = self.a.weight.data[0] + self.a.weight.detach()[1]
+            return self.b(self.a(x)) + self.table + rows
 
     traced = check(Tied(), nncomp.randn(2, 3))
     assert traced.graph.input_names == ("a.weight", "capture_0", "x")
@@ -360,7 +359,12 @@ def run_step(pool, step, w):
     elif what == 2:
         t[...] = step[3]
     else:
-        t.data.mul_(1.5)
+        with nncomp.no_grad() if isinstance(t, nncomp.Tensor) else torch_no_grad():
+            t.mul_(1.5)
+
+
+def torch_no_grad():
+    return pytest.importorskip("torch").no_grad()
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -445,7 +449,7 @@ def test_backward_inside_of_traced_code_gives_grad_outputs(net):
     found = {id(t): values[number] for t, number in traced.grads}
     parameters = dict(net.named_parameters())
     used = [p for p in parameters.values() if p.grad is not None]
-    assert len(found) == len(used) == 8 or len(found) == len(used)
+    assert len(found) == len(used) == 8
     for p in used:
         np.testing.assert_allclose(found[id(p)], p.grad.numpy(), rtol=1e-4, atol=1e-6)
     assert "net.fc1.weight.grad" in traced.graph.output_names
@@ -516,8 +520,19 @@ def test_function_becomes_a_call():
 
 
 def test_function_inside_grad_inside_trace():
+    class Power(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g * 3 * x * x
+
     def program(x):
-        (g,) = nncomp.autograd.grad(Cube.apply(x, 1.0).sum(), x, create_graph=True)
+        (g,) = nncomp.autograd.grad(Power.apply(x).sum(), x, create_graph=True)
         return (g * g).sum()
 
     x = nncomp.tensor([0.5, -1.0], requires_grad=True)
@@ -636,9 +651,11 @@ def test_values_are_not_known(name):
     with pytest.raises(TraceError) as info:
         trace(REFUSED[name], nncomp.ones(3))
     text = str(info.value)
-    assert text.startswith("test_trace.py:") and "f32[" in text or "bool[" in text or "i64[" in text
+    assert text.startswith("test_trace.py:")
     if name.endswith("()"):
         assert name in text and "its value is not known" in text and "torch.where" in text
+    else:
+        assert name in text
     assert state.tracer is None
 
 
@@ -653,6 +670,8 @@ def test_values_of_constants_are_known():
 def test_values_from_outside_are_not_frozen():
     threshold = nncomp.tensor(0.5)
     with pytest.raises(TraceError, match="must not be frozen into the graph"):
+        trace(lambda x: x if threshold else -x, nncomp.ones(3))
+    with pytest.raises(TraceError, match="bool.. of a traced tensor bool"):
         trace(lambda x: x if threshold > 0.2 else -x, nncomp.ones(3))
     with pytest.raises(TraceError, match="must not be frozen into the graph"):
         trace(lambda x: x * threshold.item(), nncomp.ones(3))
@@ -700,7 +719,8 @@ def test_python_state_may_not_change():
 
     model = nn.Sequential(Counter())
     x = nncomp.ones(3)
-    with pytest.raises(TraceError, match="attribute 'calls' of module '0' .Counter. changed from 0 to 1"):
+    changed = "attribute 'calls' of module '0' .Counter. changed from 0 to 1"
+    with pytest.raises(TraceError, match=changed):
         trace(model, x)
     counter = model[0]
     for how, attribute in (("list", "seen"), ("new", "other"), ("module", "_modules")):
@@ -777,7 +797,7 @@ def test_other_refusals(net):
 
 def test_everything_is_restored_after_an_error(net):
     x = nncomp.ones(3, 4)
-    before = {name: t.clone() for name, t in net.state_dict().items()}
+    before = {name: (t.clone(), t._version) for name, t in net.state_dict().items()}
 
     def failing(x):
         net(x)
@@ -790,7 +810,8 @@ def test_everything_is_restored_after_an_error(net):
     assert state.tracer is None and nncomp.is_grad_enabled()
     assert net.fc1.weight.grad is None and not hasattr(net, "counter")
     for name, t in net.state_dict().items():
-        assert t.tolist() == before[name].tolist() and t._version == 0
+        values, version = before[name]
+        assert t.tolist() == values.tolist() and t._version == version
     net(x).sum().backward()
 
 

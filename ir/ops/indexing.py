@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..op import Elementwise, Op, OpError, check_axes, op, require
+from ..op import Op, OpError, check_axes, op, require
 from ..types import TensorType, int64
 from .creation import zeros_like
 from .movement import permute, reshape
@@ -63,13 +63,12 @@ def _check_source(name, x, index, source, axis):
 
 
 @op
-class bounded(Elementwise):
+class bounded(Op):
     """The index itself, which must be in [0, length): IndexError if it is not.
 
     Put before an index is mixed into a flat position, where a wrong one could hit another row.
     """
 
-    dtypes = "iu"
     differentiable = False
 
     def type(index, *, length):
@@ -83,9 +82,6 @@ class bounded(Elementwise):
 
     def vjp(g, y, index, *, length):
         return (None,)
-
-    def scalar(k, index):
-        return index
 
     def element(k, idx, index, *, length):
         return index(idx)

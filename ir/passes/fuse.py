@@ -167,7 +167,7 @@ class Fusion:
         return True
 
     def _can_be_center(self, node: Node, group: Group, stored: bool) -> bool:
-        if stored or group.center is not None or group.row is not None or group.kind != "map":
+        if group.center is not None or group.row is not None or group.kind != "map":
             return False
         if any(node in u.inputs and u.name == "contract" for u in group.members):
             return False
