@@ -250,11 +250,11 @@ class Expressions:
         dtype = expr.buffer.type.dtype
         scalar = memory_type(dtype.name)
         lanes = self.lanes
-        if lanes is None or lanes.var not in expr.vars:
+        if lanes is None or lanes.var not in expr.offset.vars:
             offset = self.index(expr.offset)
             if expr.guard is not None:
-                zero = Value("0", "i64")
-                offset = self.e.select(self.value(expr.guard), offset, zero, "safe")
+                zero, allowed = Value("0", "i64"), self._any(self.value(expr.guard))
+                offset = self.e.select(allowed, offset, zero, "safe")
             raw = self.e.load(scalar, self._address(expr.buffer, offset), dtype.itemsize)
             return from_memory(self.e, raw, dtype.name)
         mask = self._mask(expr.guard)
@@ -269,6 +269,12 @@ class Expressions:
         else:
             raw = self._gather(expr, type, mask)
         return from_memory(self.e, raw, dtype.name)
+
+    def _any(self, condition: Value) -> Value:
+        """Whether a condition holds in some lane."""
+        if not condition.lanes:
+            return condition
+        return self.e.call("i1", f"llvm.vector.reduce.or.v{condition.lanes}i1", condition)
 
     def index_at_base(self, index: Index) -> Value:
         """A lane-affine index at lane 0, as a scalar."""

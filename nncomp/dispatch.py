@@ -31,10 +31,11 @@ BORROW_BYTES = 4096  # below this a copy is cheaper than the bookkeeping
 class Storage:
     """Identity of a piece of memory that several tensors see, and who else borrows it."""
 
-    __slots__ = ("exposed", "borrowers", "__weakref__")
+    __slots__ = ("exposed", "borrowers", "writes", "__weakref__")
 
     def __init__(self) -> None:
         self.exposed = False  # a numpy array of the user sees it, so writes go unnoticed
+        self.writes = 0  # also those through .data, which versions do not count
         self.borrowers: list[weakref.ref] = []
 
     def settle(self) -> None:
@@ -146,11 +147,12 @@ def operand_error(op: Op, inputs: Sequence) -> Exception:
     return OpError(f"{op.name}: all operands must be Tensors, got ({got})")
 
 
-def leaked(op: Op, inputs: Sequence) -> Exception:
+def leaked(op: Op | None, inputs: Sequence) -> Exception:
     """The error for a tensor that was recorded in a graph and is used outside of it."""
     from .trace_error import TraceError
 
+    name = op.name if op else "a compiled program"
     return TraceError(
-        f"{op.name} got a tensor that belongs to a graph that was recorded earlier; it has no "
-        "value. Return it from the traced function instead of storing it elsewhere."
+        f"{name} got a tensor that belongs to a graph that was recorded earlier; it has no value. "
+        "Return it from the traced function instead of storing it elsewhere."
     )

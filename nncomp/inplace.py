@@ -167,6 +167,7 @@ def _write_memory(x: Any, value: Any) -> None:
         )
     if x._storage is not None:
         x._storage.settle()
+        x._storage.writes += 1
     array[...] = source
 
 
@@ -265,4 +266,6 @@ class CopySlices(tape.TapeNode):
         return rest, part if wanted[1] else None
 
 
-__all__ = ["alias", "assign", "check_writable", "link", "overwrite", "rebase", "refresh_history", "view"]
+__all__ = [
+    "alias", "assign", "check_writable", "link", "overwrite", "rebase", "refresh_history", "view",
+]  # fmt: skip

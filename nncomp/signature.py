@@ -6,8 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .autograd.modes import state
+from .dispatch import leaked
 from .functions.base import get_default_dtype
+from .ir.types import TensorType
 from .tensor import Tensor
 
 Key = tuple
@@ -37,8 +41,10 @@ def signature(args: tuple, kwargs: dict) -> tuple[list[Tensor], Key]:
 def _key(value: Any, leaves: list, grad: bool) -> Any:
     if isinstance(value, Tensor):
         leaves.append(value)
-        flags = value._data.flags
-        strides = None if flags.c_contiguous else value._data.strides
+        array = value._data
+        if array.__class__ is not np.ndarray:
+            raise leaked(None, (value,))
+        strides = None if array.flags.c_contiguous else array.strides
         return value._type, grad and value.requires_grad, strides
     if value is None or value.__class__ in (bool, int, str):
         return value.__class__, value
@@ -144,7 +150,7 @@ def _layout(strides: Any) -> str:
 
 
 def _is_tensor(key: Any) -> bool:
-    return len(key) == 3 and hasattr(key[0], "shape") and hasattr(key[0], "dtype")
+    return isinstance(key[0], TensorType)
 
 
 def _is_named(key: Any) -> bool:

@@ -27,9 +27,10 @@ def is_own_file(filename: str) -> bool:
 def user_line() -> str:
     """`model.py:14`: the innermost line of the user's code; "" if there is none."""
     frame = sys._getframe(1)
+    known = _inside.get
     while frame is not None:
         filename = frame.f_code.co_filename
-        if not is_own_file(filename):
+        if not known(filename) and not is_own_file(filename):
             return f"{os.path.basename(filename)}:{frame.f_lineno}"
         frame = frame.f_back
     return ""

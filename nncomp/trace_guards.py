@@ -35,7 +35,7 @@ class ModuleGuard(Guard):
         self.fields = dict(fields)
         self.ids = [id(v) for v in fields.values()]
         self.contents = [
-            (key, value, _copied(value), _ids(value))
+            (key, value, copied(value), _ids(value))
             for key, value in fields.items()
             if isinstance(value, _CONTAINERS)
         ]
@@ -55,7 +55,7 @@ class ModuleGuard(Guard):
         if type(self.module) is not self.cls or self.cls.forward is not self.forward:
             return f"the class of {self.where()} or its forward was replaced"
         for key, old, new in self.changes():
-            return f"attribute '{key}' of {self.where()} changed from {_show(old)} to {_show(new)}"
+            return f"attribute '{key}' of {self.where()} changed from {show(old)} to {show(new)}"
         return None
 
     def where(self) -> str:
@@ -68,10 +68,10 @@ class ModuleGuard(Guard):
         fields = self.module.__dict__
         for key in dict.fromkeys((*self.fields, *fields)):
             old, new = self.fields.get(key, _MISSING), fields.get(key, _MISSING)
-            if key not in _IGNORED and not _same(old, new):
+            if key not in _IGNORED and not same(old, new):
                 yield key, old, new
         for key, value, copied, _ in self.contents:
-            if fields.get(key) is value and not _same_contents(copied, value):
+            if fields.get(key) is value and not same_contents(copied, value):
                 yield key, copied, value
 
     def restore(self) -> None:
@@ -80,7 +80,7 @@ class ModuleGuard(Guard):
         fields.clear()
         fields.update(self.fields)
         for _, value, copied, _ in self.contents:
-            if not _same_contents(copied, value):
+            if not same_contents(copied, value):
                 value.clear()
                 value.extend(copied) if isinstance(value, list) else value.update(copied)
 
@@ -118,34 +118,37 @@ def _ids(container: Any) -> list[int]:
     return [id(v) for v in _values(container)]
 
 
-def _copied(container: Any) -> Any:
+def copied(container: Any) -> Any:
+    """A shallow copy of a dict, list or set."""
     return dict(container) if isinstance(container, dict) else type(container)(container)
 
 
-def _same(old: Any, new: Any) -> bool:
+def same(old: Any, new: Any) -> bool:
     """True for the same object, or equal plain values of one type."""
     if old is new:
         return True
     if type(old) is not type(new):
         return False
     if isinstance(old, tuple):
-        return len(old) == len(new) and all(map(_same, old, new))
+        return len(old) == len(new) and all(map(same, old, new))
     if isinstance(old, types.MethodType):
         return old == new
     return isinstance(old, _PLAIN) and (old == new or (old != old and new != new))
 
 
-def _same_contents(old: Any, new: Any) -> bool:
+def same_contents(old: Any, new: Any) -> bool:
+    """True for containers of one kind whose entries are the same."""
     if len(old) != len(new):
         return False
     if isinstance(old, dict):
-        return all(k in new and _same(v, new[k]) for k, v in old.items())
+        return all(k in new and same(v, new[k]) for k, v in old.items())
     if isinstance(old, set):
         return old == new
-    return all(map(_same, old, new))
+    return all(map(same, old, new))
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """A value in a few words."""
     text = repr(value) if isinstance(value, (*_PLAIN, _Missing)) else f"a {type(value).__name__}"
     if isinstance(value, (dict, list)):
         text += f" with {len(value)} entries"

@@ -1,9 +1,9 @@
 """Memory while a graph is recorded: in-place programs become pure graphs.
 
-A GraphStorage is a piece of memory with the Node of its present content. Views replay their movement
-ops on that content, and a write puts a new Node there. Tensors without history on memory that has one
-(detach(), .data, views under no_grad) live on a fork: a storage of its own that follows each write to
-the other one, by value only.
+A GraphStorage is a piece of memory with the Node of its present content. Views replay their
+movement ops on that content, and a write puts a new Node there. Tensors without history on memory
+that has one (detach(), .data, views under no_grad) live on a fork: a storage of its own that
+follows each write to the other one, by value only.
 """
 
 from __future__ import annotations

@@ -215,17 +215,21 @@ class Recorder:
 
     def _check_aliases(self) -> None:
         """TraceError if a written tensor shares memory with another input of the graph."""
-        pairs = [(s, s.origin) for s in self.tracer.captured.values()]
-        pairs += list(zip(self.inputs, self.examples, strict=True))
-        for s, x in pairs:
-            for other, y in pairs if s.writes else ():
-                if other is not s and np.may_share_memory(x._data, y._data):
-                    if np.shares_memory(x._data, y._data, max_work=10000):
-                        raise TraceError(
-                            f"'{_name(s)}' is written in place and shares memory with "
-                            f"'{_name(other)}', another input of the graph; clone() "
-                            "one of them"
-                        )
+        inputs = [(s, s.origin._data) for s in self.tracer.captured.values()]
+        inputs += [(s, x._data) for s, x in zip(self.inputs, self.examples, strict=True)]
+        if not any(s.writes for s, _ in inputs):
+            return
+        active: list[tuple[int, GraphStorage, np.ndarray]] = []
+        for low, high, s, array in sorted(map(_extent, inputs), key=lambda row: row[0]):
+            active = [row for row in active if row[0] > low]
+            for _, other, taken in active:
+                if (s.writes or other.writes) and np.shares_memory(array, taken, max_work=10000):
+                    written, shared = (s, other) if s.writes else (other, s)
+                    raise TraceError(
+                        f"'{_name(written)}' is written in place and shares memory with "
+                        f"'{_name(shared)}', another input of the graph; clone() one of them"
+                    )
+            active.append((high, s, array))
 
     def restore(self) -> None:
         """Put eager tensors and modules back as they were."""
@@ -241,6 +245,16 @@ _NOTHING = object()
 def _name(storage: GraphStorage) -> str:
     """The name of the graph input that a storage began as."""
     return storage.first.attrs["name"]
+
+
+def _extent(item: tuple[GraphStorage, np.ndarray]) -> tuple[int, int, GraphStorage, np.ndarray]:
+    """The addresses between which an array lies."""
+    storage, array = item
+    low = high = array.__array_interface__["data"][0]
+    for n, step in zip(array.shape, array.strides, strict=True):
+        low += min(step * (n - 1), 0)
+        high += max(step * (n - 1), 0)
+    return low, high + array.itemsize * bool(array.size), storage, array
 
 
 def _origin(y: Any) -> tuple[GraphStorage | None, tuple]:

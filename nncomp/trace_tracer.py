@@ -2,8 +2,8 @@
 
 A traced Tensor holds the Node of its value; memory is modelled in trace_memory. Eager tensors that
 are met become graph inputs ("captures"). The tape is recorded as in eager mode, so gradients can be
-asked for inside of the traced code; what no_grad makes is cut off by `detach` nodes, so they can also
-be taken of the graph.
+asked for inside of the traced code; what no_grad makes is cut off by `detach` nodes, so they can
+also be taken of the graph.
 """
 
 from __future__ import annotations

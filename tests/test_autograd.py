@@ -687,3 +687,26 @@ def test_multi_result_ops_are_recorded():
     assert x.grad.tolist() == [3, 4]
     (product + total).sum().backward()
     assert x.grad.tolist() == [7, 9] and y.grad.tolist() == [3, 5]
+
+
+def test_functional():
+    def program(lib):
+        f = lib.autograd.functional
+        x, y = lib.tensor([1.0, 2.0]), lib.tensor([3.0, -1.0, 0.5])
+
+        def outer(a, b):
+            return a.unsqueeze(1) * b.exp(), (a * a).sum()
+
+        out, pulled = f.vjp(outer, (x, y), (lib.ones(2, 3), lib.tensor(2.0)))
+        return (
+            f.jacobian(outer, (x, y)),
+            f.jacobian(lambda a: a * a * a, x),
+            f.hessian(lambda a: (a * a * a).sum() * a[0], x),
+            f.hessian(lambda a, b: (a.sum() * b * b).sum(), (x, y)),
+            out,
+            pulled,
+        )
+
+    on_both(program)
+    with pytest.raises(RuntimeError, match="should return a scalar"):
+        nncomp.autograd.functional.hessian(lambda a: a * 2, nncomp.ones(2))

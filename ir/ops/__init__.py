@@ -44,4 +44,14 @@ from .reduce import amax, argmax, cumsum, prod, sum
 from .structure import call, detach, fused, get, scan
 from .window import argmax_pool, fold, max_pool, unfold
 
-__all__ = [name for name in dir() if not name.startswith("_")]
+__all__ = [
+    "abs", "add", "amax", "argmax", "argmax_pool", "argsort", "atan2", "bitwise_and",
+    "bitwise_or", "bitwise_xor", "bounded", "call", "cast", "concat", "contract", "conv",
+    "conv_transpose", "conv_weight", "cos", "cumsum", "detach", "div", "eq", "erf", "exp",
+    "expand", "expm1", "flip", "floor", "floor_divide", "fold", "full", "full_like", "fused",
+    "get", "index_add", "index_put", "iota", "iota_like", "le", "log", "log1p", "lt", "matmul",
+    "max_pool", "maximum", "minimum", "mul", "neg", "pad", "permute", "pow", "prod",
+    "random_bits", "remainder", "reshape", "round", "scan", "shift_left", "shift_right",
+    "sigmoid", "sin", "slice", "sqrt", "sub", "sum", "take", "tanh", "unfold", "where",
+    "zeros_like",
+]  # fmt: skip

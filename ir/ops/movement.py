@@ -198,7 +198,7 @@ class concat(Movement):
         return tuple(part(begin, x) for begin, x in zip(begins, xs))  # noqa: B905
 
     def element(k, idx, *xs, axis):
-        xs = [x for x in xs if x.shape[axis]]
+        xs = [x for x in xs if x.shape[axis]] or xs[:1]
         end = 0
         pieces = []
         for x in xs:

@@ -352,6 +352,9 @@ def pool(d: Draw) -> None:
     if attrs is None:
         return
     note, name = d.notes[x], d.r.choice(("max_pool", "argmax_pool", "fold"))
+    if name != "fold":  # every window must reach something
+        rows = zip(attrs["kernel"], attrs["dilation"], attrs["padding"], strict=True)
+        attrs["padding"] = tuple(p if n > 1 and a == 1 else (0, 0) for n, a, p in rows)
     if name == "fold":
         windows = d.op("unfold", x, bound=note.high, fraction=note.fraction, **attrs)
         if windows is not None:
