@@ -9,7 +9,6 @@ imported when they are first used.
 from __future__ import annotations
 
 import math as _math
-import sys as _sys
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
@@ -80,7 +79,7 @@ _LAZY = {
     "compile_train_step": "train_step",
     "load": "serialization",
     "save": "serialization",
-    "trace": "trace",
+    "trace": "tracing",
 }
 
 
@@ -99,9 +98,6 @@ def __getattr__(name: str) -> _Any:
     else:
         raise AttributeError(f"module 'nncomp' has no attribute '{name}'")
     globals()[name] = value
-    found = _sys.modules.get(f"{__name__}.trace")
-    if found is not None:  # importing the module trace put it in the place of the function
-        globals()["trace"] = found.trace
     return value
 
 

@@ -23,7 +23,7 @@ from .ir.passes import run_pipeline
 from .ir.split_backward import Split, split_backward
 from .random_state import default_generator
 from .tensor import Tensor
-from .trace import Traced, trace_call
+from .tracing import Traced, trace_call
 
 
 def specialize(

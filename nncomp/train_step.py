@@ -20,7 +20,7 @@ from .compiled_call import Binding, _wrap, why_stale
 from .hyper_number import COMPARE, HyperNumber
 from .signature import describe_difference, signature
 from .tensor import Tensor
-from .trace import trace_call
+from .tracing import trace_call
 
 SKIPPED = {"params", "param_names"}
 

@@ -14,7 +14,7 @@ import nncomp
 from nncomp import nn
 from nncomp.autograd import Function
 from nncomp.autograd.modes import state
-from nncomp.trace import TraceError, trace, trace_call
+from nncomp.tracing import TraceError, trace, trace_call
 
 
 def arrays_of(traced, args):

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..op import Op, OpError, Reduction, check_axes, op, require
 from ..types import TensorType, int64
-from .elementwise import cast, eq, mul
+from .elementwise import mul
+from .logic import cast, eq
 from .movement import expand, reshape
 
 

@@ -25,10 +25,14 @@ from .normalization import __all__ as _normalization
 from .parameter import Buffer, Parameter
 from .pooling import *  # noqa: F403
 from .pooling import __all__ as _pooling
+from .rnn import *  # noqa: F403
+from .rnn import __all__ as _rnn
+from .rnn_cells import *  # noqa: F403
+from .rnn_cells import __all__ as _rnn_cells
 from .sparse import Embedding
 
 __all__ = [
     "Buffer", "Embedding", "Module", "Parameter", "functional", "init", "utils",
     *_activation, *_batchnorm, *_container, *_conv, *_dropout, *_flatten, *_linear, *_loss,
-    *_normalization, *_pooling,
+    *_normalization, *_pooling, *_rnn, *_rnn_cells,
 ]  # fmt: skip

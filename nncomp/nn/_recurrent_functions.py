@@ -73,8 +73,7 @@ def _rnn(s: _Sizes, at: _Operands) -> tuple[Node, ...]:
     y = at.x + ops.matmul(at.state[0], at.turned)
     if s.mode == "RNN_TANH":
         return (ops.tanh(y),)
-    zero = y * 0.0
-    return (ops.where(y <= 0.0, ops.full_like(zero, 0.0), y),)
+    return (ops.where(y <= 0.0, ops.zeros_like(y), y),)
 
 
 def _lstm(s: _Sizes, at: _Operands) -> tuple[Node, ...]:
@@ -169,9 +168,3 @@ def run_direction(
     *final, outputs = results
     return outputs, final
 
-
-def cell(mode: str, x: Tensor, state: Sequence[Tensor], weights: Weights) -> list[Tensor]:
-    """One step of (batch, input_size) from the ``state``; returns the new state."""
-    gates = input_share(mode, x, weights)
-    _, final = run_direction(mode, gates.unsqueeze(0), state, weights, reverse=False)
-    return final

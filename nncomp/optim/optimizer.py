@@ -153,7 +153,7 @@ class Optimizer:
             for group in self.param_groups:
                 for param in group["params"]:
                     if param.grad is not None:
-                        grad = -param.grad if group["maximize"] else param.grad
+                        grad = -param.grad if group.get("maximize", False) else param.grad
                         self._update_param(group, param, grad)
         return loss
 
