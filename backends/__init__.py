@@ -1,4 +1,4 @@
-"""Backends turn graphs into something that runs. `get(name)` finds one; each has the same interface.
+"""Backends turn graphs into something that runs; `get(name)` finds one. All have one interface.
 
     runner = get("cpu").compile(graph, constant=("fc.weight",))
     results = runner(arrays)

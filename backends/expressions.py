@@ -256,7 +256,8 @@ class Expressions:
                 zero, allowed = Value("0", "i64"), self._any(self.value(expr.guard))
                 offset = self.e.select(allowed, offset, zero, "safe")
             raw = self.e.load(scalar, self._address(expr.buffer, offset), dtype.itemsize)
-            return from_memory(self.e, raw, dtype.name)
+            value = from_memory(self.e, raw, dtype.name)
+            return self.spread(value) if lanes and lanes.var in expr.vars else value
         mask = self._mask(expr.guard)
         type = vector_type(scalar, lanes.count)
         if expr.offset.coefficient(lanes.var) == 1 and expr.offset.is_affine_in(lanes.var):

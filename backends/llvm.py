@@ -58,7 +58,7 @@ def literal(scalar: str, number) -> str:
 
 
 class Loop:
-    """An open counted loop: `index` and `carry` are its phi values; call `next` before it closes."""
+    """An open counted loop; `index` and `carry` are its phi values, `next` goes before its end."""
 
     def __init__(self, index: Value, carry: list[Value]):
         self.index, self.carry = index, carry
@@ -157,7 +157,9 @@ class Emitter:
         type = vector_type(scalar.type, lanes)
         one = self.emit(type, f"insertelement {type} poison, {scalar}, i64 0", "b")
         return self.emit(
-            type, f"shufflevector {type} {one.ref}, {type} poison, <{lanes} x i32> zeroinitializer", "b"
+            type,
+            f"shufflevector {type} {one.ref}, {type} poison, <{lanes} x i32> zeroinitializer",
+            "b",
         )
 
     # -- memory ------------------------------------------------------------------------------
@@ -180,9 +182,13 @@ class Emitter:
         type = vector_type("i1", lanes)
         return self.call(type, f"llvm.get.active.lane.mask.v{lanes}i1.i64", begin, end, hint="m")
 
-    def masked_load(self, type: str, address: Value, mask: Value, align: int, other: Value) -> Value:
+    def masked_load(
+        self, type: str, address: Value, mask: Value, align: int, other: Value
+    ) -> Value:
         symbol = f"llvm.masked.load.{suffix(type)}.p0"
-        return self.call(type, symbol, Value(address.ref, f"ptr align {align}"), mask, other, hint="l")
+        return self.call(
+            type, symbol, Value(address.ref, f"ptr align {align}"), mask, other, hint="l"
+        )
 
     def masked_store(self, value: Value, address: Value, mask: Value, align: int) -> None:
         symbol = f"llvm.masked.store.{suffix(value.type)}.p0"
@@ -194,9 +200,9 @@ class Emitter:
     def loop(self, begin: Value | int, end: Value | int, step: int = 1, carry=(), hint: str = "i"):
         """`for index in range(begin, end, step)`, with values carried from turn to turn.
 
-            with e.loop(0, n, carry=[zero]) as loop:
-                loop.next(e.binary("fadd", loop.carry[0], x))
-            total = loop.result[0]
+        with e.loop(0, n, carry=[zero]) as loop:
+            loop.next(e.binary("fadd", loop.carry[0], x))
+        total = loop.result[0]
         """
         begin, end = (v if isinstance(v, Value) else Value(str(v), "i64") for v in (begin, end))
         head, body, done = (self.name(hint + part) for part in ("_head", "_body", "_done"))

@@ -13,7 +13,7 @@ from math import prod
 
 from nncomp.ir.collapse import merge, merge_reductions
 from nncomp.ir.index import Index, Var
-from nncomp.ir.loops import ArgReduce, Kernel, Load, Reduce, Store, walk
+from nncomp.ir.loops import ArgReduce, Kernel, Load, Reduce, Store, roots_of, walk
 
 from .expressions import Lanes
 from .llvm import Emitter, Value, module_text, suffix, vector_type
@@ -58,7 +58,7 @@ def _row_values(lane: Var, stores) -> bool:
     """Whether a reduction is shared by all lanes: it would be repeated by every chunk."""
     return any(
         isinstance(x, (Reduce, ArgReduce)) and lane not in x.vars
-        for x in walk([s.value for s in stores])
+        for x in walk(roots_of(stores))
     )
 
 
@@ -67,7 +67,7 @@ def _loop_order(domain: list[Var], stores) -> list[Var]:
     shared: set[Var] = set(domain)
     for s in stores:
         shared &= s.vars
-    for x in walk([s.value for s in stores]):
+    for x in walk(roots_of(stores)):
         if isinstance(x, (Reduce, ArgReduce)):
             shared &= x.vars
     return [v for v in domain if v in shared] + [v for v in domain if v not in shared]
@@ -78,7 +78,7 @@ def _lane_variable(order: list[Var], stores) -> Var | None:
     best, best_score = None, 0.0
     for var in order:
         score = sum(_store_score(s, var) for s in stores)
-        for x in walk([s.value for s in stores]):
+        for x in walk(roots_of(stores)):
             if isinstance(x, Load) and var in x.offset.vars:
                 score += _step_score(x.offset, var) * _repeats(x)
         if score >= best_score and score > 0:
@@ -115,7 +115,7 @@ class MapKernel(KernelExpressions):
         if not schedule.units:
             return
         begin, end = Value("%begin", "i64"), Value("%end", "i64")
-        self.hoist([s.value for s in schedule.stores])
+        self.hoist(roots_of(schedule.stores))
         with self.e.loop(begin, end, hint="unit") as unit:
             self.enter(self._row_variables(unit.index))
             self._row(unit.index)
@@ -135,7 +135,7 @@ class MapKernel(KernelExpressions):
 
     def _row(self, unit: Value) -> None:
         schedule = self.schedule
-        self.hoist([s.value for s in schedule.stores])
+        self.hoist(roots_of(schedule.stores))
         placed = self._store_here(set())
         if schedule.lane is None:
             return
@@ -182,7 +182,7 @@ class MapKernel(KernelExpressions):
         self.leave()
 
     def _inner(self, loops: list[Var], placed: set[int]) -> None:
-        self.hoist([s.value for s in self.schedule.stores])
+        self.hoist(roots_of(self.schedule.stores))
         placed = placed | self._store_here(placed)
         if not loops:
             return
@@ -228,7 +228,7 @@ def store_value(x: KernelExpressions, s: Store, value: Value) -> None:
 
 
 def _largest(stores):
-    return max((s.value for s in stores), key=lambda v: sum(1 for _ in walk([v])))
+    return max(roots_of(stores), key=lambda v: sum(1 for _ in walk([v])))
 
 
 def map_kernel_text(kernel: Kernel, width: int, has_fma: bool = True, attributes="nounwind") -> str:

@@ -8,7 +8,8 @@ from .llvm import Emitter, Value
 
 
 def emit_threefry(e: Emitter, seed: Value, offset: Value, index: Value) -> Value:
-    """First output word (i32) for a 64-bit element index; all arguments are i64 or vectors of it."""
+    """First output word (i32) for a 64-bit element index; all arguments are i64 or vectors of it.
+    """
 
     def words(x: Value) -> tuple[Value, Value]:
         high = e.binary("lshr", x, e.const(x.type, 32))

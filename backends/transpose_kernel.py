@@ -47,7 +47,7 @@ def make_tile_schedule(kernel: Kernel, width: int) -> TileSchedule | None:
     if len(kernel.stores) != 1:
         return None
     order, (store,) = merge(list(kernel.domain), kernel.stores)
-    parts = walk([store.value])
+    parts = walk(store.roots)
     if len(parts) > MAX_SIZE or any(isinstance(x, (Reduce, ArgReduce)) for x in parts):
         return None
     along = next((v for v in order if store.offset.coefficient(v) == 1), None)

@@ -1,14 +1,15 @@
 """How close a compiled matrix product comes to what the processor can do, on one thread.
 
-    python examples/matmul_ceiling.py            # 512 x 512 x 512
-    python examples/matmul_ceiling.py 1024 768 768
+python examples/matmul_ceiling.py            # 512 x 512 x 512
+python examples/matmul_ceiling.py 1024 768 768
 """
 
 import sys
 import time
 
-import nncomp as torch
 from nncomp.backends.cpu.ceiling import fma_ceiling
+
+import nncomp as torch
 
 
 def gflops(call, operations: float, seconds: float = 1.0) -> float:

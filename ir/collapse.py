@@ -18,6 +18,7 @@ from .loops import (
     Load,
     Reduce,
     Store,
+    roots_of,
     walk,
 )
 
@@ -25,7 +26,7 @@ from .loops import (
 def indices_of(stores) -> list[Index]:
     """Every index expression the stores use."""
     found = [s.offset for s in stores]
-    for expr in walk([s.value for s in stores]):
+    for expr in walk(roots_of(stores)):
         if isinstance(expr, Load):
             found.append(expr.offset)
         elif isinstance(expr, (FromIndex, InRange)):
@@ -63,7 +64,7 @@ def merge_reductions(stores: tuple[Store, ...]) -> tuple[Store, ...]:
     """The same for the loops that reductions bind."""
     pairs = {
         pair
-        for e in walk([s.value for s in stores])
+        for e in walk(roots_of(stores))
         if isinstance(e, Reduce)
         for pair in zip(e.loops, e.loops[1:], strict=False)
     }
@@ -79,7 +80,7 @@ def merge_reductions(stores: tuple[Store, ...]) -> tuple[Store, ...]:
 
 def _bound_together(stores, outer: Var, inner: Var) -> bool:
     """Every loop nest that binds one of the two binds both, next to each other."""
-    for e in walk([s.value for s in stores]):
+    for e in walk(roots_of(stores)):
         loops = e.loops if isinstance(e, Reduce) else (e.loop,) if isinstance(e, ArgReduce) else ()
         if (outer in loops or inner in loops) and (outer, inner) not in zip(
             loops, loops[1:], strict=False
@@ -96,7 +97,7 @@ def _together(stores, outer: Var, inner: Var) -> bool:
             return False
     return all(
         len(pair & e.vars) != 1
-        for e in walk([s.value for s in stores])
+        for e in walk(roots_of(stores))
         if isinstance(e, (Reduce, ArgReduce))
     )
 
@@ -123,7 +124,7 @@ def substitute(stores, new: dict[Var, Index], joined: Var | None = None) -> tupl
             total = total + part * c
         return total
 
-    for expr in walk([s.value for s in stores]):
+    for expr in walk(roots_of(stores)):
         if isinstance(expr, Reduce):
             loops = tuple(dict.fromkeys(joined if v in new else v for v in expr.loops))
             memo[id(expr)] = _rebuild_reduce(k, expr.combine, loops, memo[id(expr.body)])

@@ -26,12 +26,15 @@ class Loc(NamedTuple):
     line: str = ""
 
 
+NOWHERE = Loc()
+
+
 class Node(Operators):
     """One operation of a Graph. `op` is None for a graph input, whose name is `attrs["name"]`."""
 
     __slots__ = ("op", "inputs", "attrs", "type", "loc")
 
-    def __init__(self, op: Op | None, inputs: tuple[Node, ...], attrs: Mapping, type, loc=Loc()):
+    def __init__(self, op: Op | None, inputs: tuple[Node, ...], attrs: Mapping, type, loc=NOWHERE):
         self.op, self.inputs, self.type, self.loc = op, inputs, type, loc
         self.attrs = attrs if isinstance(attrs, MappingProxyType) else MappingProxyType(dict(attrs))
 
@@ -64,14 +67,14 @@ def build_node(op: Op, inputs: Iterable, attrs: Mapping, loc: Loc | None = None)
             raise OpError(f"{op.name}: operands must be Nodes, got {type(x).__name__}")
     result = op.type(*(x.type for x in inputs), **attrs)
     if loc is None:
-        loc = next((x.loc for x in inputs if x.loc.scope or x.loc.line), Loc())
+        loc = next((x.loc for x in inputs if x.loc.scope or x.loc.line), NOWHERE)
     node = Node(op, inputs, attrs, result, loc)
     if isinstance(result, TensorType):
         return node
     return tuple(Node(OPS["get"], (node,), {"index": i}, t, loc) for i, t in enumerate(result))
 
 
-def input_node(name: str, type: TensorType, loc: Loc = Loc()) -> Node:
+def input_node(name: str, type: TensorType, loc: Loc = NOWHERE) -> Node:
     return Node(None, (), {"name": name}, type, loc)
 
 

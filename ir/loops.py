@@ -207,6 +207,11 @@ class Store:
     def vars(self) -> frozenset[Var]:
         return self.offset.vars | self.value.vars
 
+    @property
+    def roots(self) -> tuple[Expr, ...]:
+        """What must be computed for it: the value, and data that the offset depends on."""
+        return self.value, *index_reads(self.offset)
+
     def __str__(self) -> str:
         return f"{self.buffer.name}[{self.offset}] = {self.value}"
 
@@ -245,6 +250,10 @@ def index_reads(index: Index) -> tuple[Expr, ...]:
         elif hasattr(atom, "value"):
             out.append(atom.value)
     return tuple(out)
+
+
+def roots_of(stores) -> list[Expr]:
+    return [root for s in stores for root in s.roots]
 
 
 def walk(roots) -> list[Expr]:

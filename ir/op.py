@@ -8,8 +8,8 @@ The fields of an op always come in this order:
     vjp      gradients of the inputs, written in ops, so it works eagerly and on graphs alike
     element  one element of the result as scalar code: the lowering that fusion composes
 
-Inputs are positional tensors, attributes keyword-only, static and hashable. An op is called with the
-operands themselves: `add(x, y)` builds a graph node if x is a Node and runs if x is a Tensor.
+Inputs are positional tensors, attributes keyword-only, static and hashable. An op is called with
+the operands themselves: `add(x, y)` builds a graph node if x is a Node and runs if x is a Tensor.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Threefry-2x32-20, the counter-based generator, in numpy.
 
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), section
-4.2. The kernel level has the same function as scalar code (`Kernel.random_bits`); both give the same
-bits for the same key and index, so eager and compiled runs draw the same numbers.
+4.2. The kernel level has the same function as scalar code (`Kernel.random_bits`); both give the
+same bits for the same key and index, so eager and compiled runs draw the same numbers.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import numpy as np
 
 
 class DType:
-    """An element type. `short` is its spelling in IR text, `numpy` the array dtype that stores it."""
+    """An element type. `short` is its spelling in IR text, `numpy` the dtype that stores it."""
 
     __slots__ = ("name", "short", "numpy", "itemsize", "kind", "rank")
 
@@ -75,7 +75,9 @@ def dtype_of_numpy(numpy_type) -> DType:
     found = _BY_NUMPY.get(np.dtype(numpy_type))
     if found is None:
         known = ", ".join(d.name for d in DTYPES)
-        raise TypeError(f"numpy dtype {np.dtype(numpy_type)} has no counterpart here (have: {known})")
+        raise TypeError(
+            f"numpy dtype {np.dtype(numpy_type)} has no counterpart here (have: {known})"
+        )
     return found
 
 

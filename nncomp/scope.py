@@ -8,7 +8,7 @@ attribute test. ``tracing(root)`` turns it on and names every module below ``roo
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,14 +23,22 @@ class _Local(threading.local):
     def __init__(self) -> None:
         self.stack: list[str] = []
         self.names: dict[int, str] = {}
+        self.meet: Callable | None = None
 
 
 _local = _Local()
 
 
 def enter(module: Any) -> None:
-    """Push ``module``; one made inside forward() goes by the path of its caller."""
-    _local.stack.append(_local.names.get(id(module), current_path()))
+    """Push ``module``; one that is not below the root goes by the path of its caller."""
+    name = _local.names.get(id(module))
+    if name is None:
+        name = current_path()
+        for path, inner in module.named_modules(prefix=name):
+            _local.names[id(inner)] = path
+        if _local.meet is not None:
+            _local.meet(module, name)
+    _local.stack.append(name)
 
 
 def exit() -> None:
@@ -51,17 +59,21 @@ def _count(change: int) -> None:
 
 
 @contextmanager
-def tracing(root: Any) -> Iterator[None]:
-    """Name the modules of ``root`` and record module calls inside the ``with`` block."""
+def tracing(root: Any, meet: Callable | None = None) -> Iterator[None]:
+    """Name the modules of ``root`` and record module calls inside the ``with`` block.
+
+    ``meet(module, path)`` is called before a module that is not below ``root`` runs first.
+    """
     named = root.named_modules() if hasattr(root, "named_modules") else ()
-    saved = _local.stack, _local.names
+    saved = _local.stack, _local.names, _local.meet
     _local.stack, _local.names = [], {id(module): name for name, module in named}
+    _local.meet = meet
     _count(+1)
     try:
         yield
     finally:
         _count(-1)
-        _local.stack, _local.names = saved
+        _local.stack, _local.names, _local.meet = saved
 
 
 __all__ = ["current_path", "enter", "exit", "tracing"]

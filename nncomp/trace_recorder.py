@@ -25,7 +25,7 @@ class Recorder:
 
     def __init__(self, function: Callable, args: tuple, kwargs: dict, root: Any):
         self.function, self.args, self.kwargs = function, args, kwargs
-        self.roots = dict(_roots(function, root))
+        self.roots = dict(_roots(function, root, args))
         self.tracer = Tracer()
         self.guards = [
             ModuleGuard(name, module)
@@ -37,6 +37,7 @@ class Recorder:
         self.inputs: list[GraphStorage] = []
         self.examples: list[Any] = []
         self.traced_arguments: list[Any] = []
+        self.met: list[ModuleGuard] = []
 
     def _name_state(self) -> None:
         names = self.tracer.names
@@ -47,12 +48,19 @@ class Recorder:
                         names.setdefault(self.tracer.key_of(x), (name, x))
                         self.tracer.remember(x)
 
+    def _meet(self, module: Any, path: str) -> None:
+        """Watch a module that runs but does not belong to a root, such as a global one."""
+        known = {id(g.module) for g in self.guards}
+        met = [ModuleGuard(n, m) for n, m in module.named_modules(prefix=path) if id(m) not in known]
+        _refuse_backward_hooks(met)
+        self.met += met
+
     def run(self) -> Traced:
         """Run the function on traced arguments and collect what it did."""
         tracer = self.tracer
         _refuse_backward_hooks(self.guards)
         top = next(iter(self.roots.values()), None)
-        with scope.tracing(top), recording(tracer, state.grad_enabled):
+        with scope.tracing(top, self._meet), recording(tracer, state.grad_enabled):
             args, kwargs = self._arguments()
             structure, outputs = self._outputs(self.function(*args, **kwargs))
             nodes = [tracer.node_of(y) for y in outputs]
@@ -73,7 +81,7 @@ class Recorder:
             n_results=len(outputs),
             requires_grad=[bool(y.requires_grad) for y in outputs],
             draws=tracer.draws,
-            guards=[*self.guards, *(TensorGuard(_name(s), s.origin) for s in captures)],
+            guards=[*self.guards, *self._unchanged(), *(TensorGuard(_name(s), s.origin) for s in captures)],
             grads=[(x, None if g is None else where[name]) for x, name, g in grads],
             structure=structure,
         )
@@ -286,9 +294,9 @@ def _state_message(guard: ModuleGuard, key: str, old: Any, new: Any) -> str:
     )
 
 
-def _roots(function: Callable, root: Any) -> Iterator[tuple[str, Any]]:
+def _roots(function: Callable, root: Any, args: tuple) -> Iterator[tuple[str, Any]]:
     """(prefix, module) for the modules whose tensors and attributes belong to the function."""
-    for module in (root, function, getattr(function, "__self__", None)):
+    for module in (root, function, getattr(function, "__self__", None), *args[:1]):
         if hasattr(module, "named_modules"):
             yield "", module
             return

@@ -1,6 +1,6 @@
 """The CPU backend: graph passes, kernels as LLVM text, objects from the cache, a thread pool.
 
-    compile(graph) -> Runner: pipeline -> split_prepare -> fuse -> plan -> codegen -> link
+compile(graph) -> Runner: pipeline -> split_prepare -> fuse -> plan -> codegen -> link
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
 from nncomp.ir.graph import Graph
 from nncomp.ir.passes import split_prepare
 from nncomp.ir.passes.index_checks import index_checks, without_bounds
@@ -43,7 +42,9 @@ class Runner:
         self._dump(label)
         types = [
             None if name else node.type
-            for name, node in zip(self.fused_graph.output_names, self.fused_graph.outputs, strict=True)
+            for name, node in zip(
+                self.fused_graph.output_names, self.fused_graph.outputs, strict=True
+            )
         ]
         self.executable = build(self.program, self.modules, target, types)
         self.constant = tuple(constant)
@@ -58,7 +59,9 @@ class Runner:
             return []
         return self.prepared([arrays[i] for i in self._positions])
 
-    def __call__(self, arrays: Sequence[np.ndarray], prepared=(), threads: int | None = None) -> list:
+    def __call__(
+        self, arrays: Sequence[np.ndarray], prepared=(), threads: int | None = None
+    ) -> list:
         """New result arrays; updates of inputs are written into them and give None.
 
         IndexError, before anything is written, for an index tensor that points outside its axis.
@@ -82,5 +85,7 @@ class Runner:
 
 
 def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runner:
-    """Compile a graph for this machine; `constant` inputs may be prepared once (see Runner.prepare)."""
+    """Compile a graph for this machine; `constant` inputs may be prepared once (see
+    Runner.prepare).
+    """
     return Runner(graph, constant, host_target(), label)

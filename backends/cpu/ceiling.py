@@ -1,7 +1,7 @@
 """What this machine can do at most: fused multiply-adds per second of one core, measured.
 
-The probe keeps enough independent accumulators in registers to hide the latency of an FMA and touches
-no memory, so it is the ceiling that matmul and convolution kernels are compared with.
+The probe keeps enough independent accumulators in registers to hide the latency of an FMA and
+touches no memory, so it is the ceiling that matmul and convolution kernels are compared with.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def fma_ceiling(target: Target | None = None, repeats: int = 7) -> float:
 
 
 def _probe_text(target: Target, accumulators: int) -> str:
-    """x = x * a + b on every accumulator, `turns` times; the sum is stored so that nothing is dropped."""
+    """x = x * a + b on every accumulator, `turns` times; the sum is stored so that nothing is
+    dropped.
+    """
     e = Emitter()
     lanes = target.vector_bits // 32
     type = vector_type("float", lanes)

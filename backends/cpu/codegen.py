@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
-from nncomp.ir.loops import Accumulator, Call, Kernel, Reduce, walk
+from nncomp.ir.loops import Accumulator, Call, Kernel, Reduce, roots_of, walk
 from nncomp.ir.program import LoopStep, Place, Program, Step
 
 from ..llvm import Emitter, Value, module_text
@@ -79,7 +79,7 @@ def _map_time(kernel: Kernel, schedule, width: int) -> float:
     """A rough estimate: vector operations at half a nanosecond, more for transcendentals."""
     total = 0.0
     whole = _extent(kernel.domain)
-    for x in walk([s.value for s in kernel.stores]):
+    for x in walk(roots_of(kernel.stores)):
         if isinstance(x, Accumulator):
             continue
         turns = _extent(v for v in x.vars)

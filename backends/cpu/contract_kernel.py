@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nncomp.ir.index import Var
-from nncomp.ir.loops import Accumulator, Buffer, Contract, Kernel, walk
+from nncomp.ir.loops import Accumulator, Buffer, Contract, Kernel, roots_of, walk
 
 from .contract import Contraction, Dim, Plan, make_plan
 from .contract_emit import emit_contraction
@@ -37,7 +37,7 @@ class ContractKernel(KernelExpressions):
         pointers = [Value(f"%b{b.slot}", "ptr") for b in kernel.buffers]
         super().__init__(e, pointers, width, has_fma)
         self.kernel, self.plan, self.extra = kernel, plan, kernel.extra
-        values = walk([s.value for s in kernel.stores])
+        values = walk(roots_of(kernel.stores))
         self.accumulators = [x for x in values if isinstance(x, Accumulator)]
 
     def write(self) -> None:

@@ -75,8 +75,11 @@ def check_geometry(name, rank, stride, padding, dilation):
     ok = len(stride) == len(padding) == len(dilation) == rank
     ok = ok and all(s > 0 for s in stride) and all(d > 0 for d in dilation)
     ok = ok and all(lo >= 0 and hi >= 0 for lo, hi in padding)
-    require(ok, f"{name}: needs {rank} positive strides and dilations and paddings >= 0, got "
-            f"stride={tuple(stride)} padding={tuple(padding)} dilation={tuple(dilation)}")
+    require(
+        ok,
+        f"{name}: needs {rank} positive strides and dilations and paddings >= 0, got "
+        f"stride={tuple(stride)} padding={tuple(padding)} dilation={tuple(dilation)}",
+    )
 
 
 def pad_spatial(x: np.ndarray, padding, value=0) -> np.ndarray:
@@ -126,7 +129,7 @@ class conv(Contraction):
         padded = pad_spatial(x.astype(wide, copy=False), padding)
         rank = len(stride)
         outs = []
-        pairs = zip(_groups(padded, 1, groups), _groups(w.astype(wide, copy=False), 0, groups))  # noqa: B905
+        pairs = zip(_groups(padded, 1, groups), _groups(w.astype(wide, copy=False), 0, groups))
         for part, weight in pairs:
             view = sliding(part, w.shape[2:], stride, dilation)  # N C *out *K
             taps = tuple(range(2 + rank, 2 + 2 * rank))
@@ -181,7 +184,10 @@ class conv_transpose(Contraction):
         wide = _accumulate(g.dtype)
         sizes = [n + lo + hi for n, (lo, hi) in zip(input_size, padding, strict=True)]
         outs = []
-        pairs = zip(_groups(g.astype(wide, copy=False), 1, groups), _groups(w.astype(wide, copy=False), 0, groups))  # noqa: B905,E501
+        pairs = zip(
+            _groups(g.astype(wide, copy=False), 1, groups),
+            _groups(w.astype(wide, copy=False), 0, groups),
+        , strict=True)
         for part, weight in pairs:
             out = np.zeros((g.shape[0], w.shape[1], *sizes), wide)
             for taps in np.ndindex(*w.shape[2:]):
@@ -240,7 +246,7 @@ class conv_weight(Contraction):
         rank = len(stride)
         padded = pad_spatial(x.astype(wide, copy=False), padding)
         outs = []
-        pairs = zip(_groups(padded, 1, groups), _groups(g.astype(wide, copy=False), 1, groups))  # noqa: B905
+        pairs = zip(_groups(padded, 1, groups), _groups(g.astype(wide, copy=False), 1, groups))
         for part, grad in pairs:
             view = sliding(part, kernel_size, stride, dilation)
             used = tuple(slice(0, m) for m in g.shape[2:])

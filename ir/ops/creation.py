@@ -14,7 +14,9 @@ class full(Creation):
     """A tensor of `shape` and `dtype` with `value` everywhere."""
 
     def type(*, value, shape, dtype):
-        require(isinstance(value, (bool, int, float)), f"full: value must be a number, got {value!r}")
+        require(
+            isinstance(value, (bool, int, float)), f"full: value must be a number, got {value!r}"
+        )
         return TensorType(tuple(shape), dtype)
 
     def eval(*, value, shape, dtype):
@@ -39,7 +41,9 @@ class iota(Creation):
 
     def eval(*, shape, axis, dtype):
         line = np.arange(shape[axis]).astype(dtype.numpy)
-        return np.broadcast_to(line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
+        return np.broadcast_to(
+            line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape
+        )
 
     def vjp(g, y, **attrs):
         return ()

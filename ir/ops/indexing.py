@@ -106,7 +106,8 @@ class index_add(Op):
 
 @op
 class index_put(Op):
-    """x with source[..., j, ...] stored at index[j] along `axis`; the last of equal indices wins."""
+    """x with source[..., j, ...] stored at index[j] along `axis`; the last of equal indices wins.
+    """
 
     def type(x, index, source, *, axis):
         return _check_source("index_put", x, index, source, axis)

@@ -1,7 +1,7 @@
 """Elementwise primitives on bits and truth values: bitwise ops, comparisons, where, and cast.
 
-Greater-than is less-than with the operands exchanged; `ne` is `eq ^ True`; logical ops are the bitwise
-ones on bools.
+Greater-than is less-than with the operands exchanged; `ne` is `eq ^ True`; logical ops are the
+bitwise ones on bools.
 """
 
 from __future__ import annotations

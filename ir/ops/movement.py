@@ -1,7 +1,7 @@
 """Primitives that move elements: reshape, permute, expand, slice, pad, flip, concat.
 
-They come in adjoint pairs (expand/sum, slice/pad, concat/slice, permute/permute), so gradients need no
-ops of their own. Inside kernels they are only index arithmetic.
+They come in adjoint pairs (expand/sum, slice/pad, concat/slice, permute/permute), so gradients need
+no ops of their own. Inside kernels they are only index arithmetic.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class permute(Movement):
 
     def type(x, *, dims):
         ok = sorted(dims) == list(range(len(x.shape)))
-        require(ok, f"permute: dims {tuple(dims)} is not an order of the {len(x.shape)} axes of {x}")
+        require(
+            ok, f"permute: dims {tuple(dims)} is not an order of the {len(x.shape)} axes of {x}"
+        )
         return TensorType(tuple(x.shape[d] for d in dims), x.dtype)
 
     def eval(x, *, dims):
@@ -126,7 +128,9 @@ class pad(Movement):
 
     def vjp(g, y, x, *, low, high, interior, value):
         spans = _inside(x.shape, low, interior)
-        start, stop, step = zip(*((s.start, s.stop, s.step) for s in spans)) if spans else ((), (), ())
+        start, stop, step = (
+            tuple(getattr(s, bound) for s in spans) for bound in ("start", "stop", "step")
+        )
         return (slice(g, start=start, stop=stop, step=step),)
 
     def element(k, idx, x, *, low, high, interior, value):
@@ -178,7 +182,9 @@ class concat(Movement):
         for x in xs:
             same = x.dtype is xs[0].dtype and len(x.shape) == len(xs[0].shape)
             same = same and all(
-                n == m for i, (n, m) in enumerate(zip(x.shape, xs[0].shape, strict=True)) if i != axis
+                n == m
+                for i, (n, m) in enumerate(zip(x.shape, xs[0].shape, strict=True))
+                if i != axis
             )
             require(same, f"concat: {x} does not fit {xs[0]} outside axis {axis}")
         total = np.sum([x.shape[axis] for x in xs])

@@ -13,7 +13,9 @@ def _check_body(name, body, types):
     expected = tuple(n.type for n in body.inputs)
     if got != expected:
         show = ", ".join
-        raise OpError(f"{name}: body takes ({show(map(str, expected))}), got ({show(map(str, got))})")
+        raise OpError(
+            f"{name}: body takes ({show(map(str, expected))}), got ({show(map(str, got))})"
+        )
 
 
 @op
@@ -75,19 +77,23 @@ class call(Op):
 class scan(Op):
     """A loop over the leading axis: carries go from turn to turn, outputs are stacked.
 
-    `body` takes (carries..., consts..., one slice of each xs) and returns (new carries..., one slice
-    of each ys); operands are (initial carries..., consts..., xs...). `reverse` runs from the last
-    slice to the first. Results: the final carries, then the stacked ys.
+    `body` takes (carries..., consts..., one slice of each xs) and returns (new carries..., one
+    slice of each ys); operands are (initial carries..., consts..., xs...). `reverse` runs from the
+    last slice to the first. Results: the final carries, then the stacked ys.
     """
 
     def type(*types, body, carries, consts, length, reverse):
         n = carries + consts
         for x in types[n:]:
-            require(x.shape[:1] == (length,), f"scan: xs must have leading length {length}, got {x}")
+            require(
+                x.shape[:1] == (length,), f"scan: xs must have leading length {length}, got {x}"
+            )
         slices = tuple(TensorType(x.shape[1:], x.dtype) for x in types[n:])
         _check_body("scan", body, (*types[:n], *slices))
         results = tuple(o.type for o in body.outputs)
-        require(results[:carries] == tuple(types[:carries]), "scan: the carry types must not change")
+        require(
+            results[:carries] == tuple(types[:carries]), "scan: the carry types must not change"
+        )
         stacked = (TensorType((length, *t.shape), t.dtype) for t in results[carries:])
         return (*results[:carries], *stacked)
 

@@ -92,7 +92,7 @@ _SAME = {"reshape", "permute", "expand", "slice", "flip", "detach"}
 
 
 def interval(node: Node, known: dict[Node, Interval]) -> Interval:
-    """Smallest and largest value of an integer node, where its op tells; else what its dtype holds."""
+    """Smallest and largest value of an integer node; what its dtype holds if nothing is known."""
     if not hasattr(node.type, "dtype") or node.dtype.kind not in "iub":
         return None
     whole = dtype_range(node)
@@ -113,7 +113,9 @@ def dtype_range(node: Node) -> Interval:
     bits = 8 * node.dtype.itemsize
     if node.dtype.kind == "b":
         return 0, 1
-    return (-(1 << bits - 1), (1 << bits - 1) - 1) if node.dtype.kind == "i" else (0, (1 << bits) - 1)
+    return (
+        (-(1 << bits - 1), (1 << bits - 1) - 1) if node.dtype.kind == "i" else (0, (1 << bits) - 1)
+    )
 
 
 def _bounded(node: Node, xs) -> Interval:

@@ -219,7 +219,7 @@ def _reads_in_step(kernel: Kernel, operands, results, operand: Value, result: Va
     number = next(k for k, v in enumerate(results) if v is result)
     store = kernel.stores[number]
     for s in kernel.stores:
-        for x in walk([s.value]):
+        for x in walk(s.roots):
             if isinstance(x, Load) and x.buffer.slot in slots:
                 if x.offset != store.offset or s.vars != store.vars:
                     return False

@@ -205,7 +205,8 @@ class _ClassTarget:
 
 
 def _check_classes(target: Tensor, classes: int, ignored: Tensor) -> None:
-    """Raise torch's IndexError for a class that does not exist; compiled code checks indices too."""
+    """Raise torch's IndexError for a class that does not exist; compiled code checks indices too.
+    """
     values = known_values(target, "the check of target classes")
     wrong = ((values < 0) | (values >= classes)) & ~known_values(ignored, "the ignored targets")
     if wrong.any():

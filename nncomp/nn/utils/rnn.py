@@ -251,7 +251,9 @@ def pad_sequence(
         )
     sequences = tuple(sequences)
     if padding_side not in ("left", "right"):
-        raise RuntimeError(f"Expected padding_side to be one of left or right, got {padding_side}")
+        raise RuntimeError(
+            f"Expected padding_side to be one of left or right, but got {padding_side}."
+        )
     if not sequences:
         raise RuntimeError("received an empty list of sequences")
     longest = max(sequence.shape[0] for sequence in sequences)
