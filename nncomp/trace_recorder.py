@@ -37,7 +37,6 @@ class Recorder:
         self.inputs: list[GraphStorage] = []
         self.examples: list[Any] = []
         self.traced_arguments: list[Any] = []
-        self.met: list[ModuleGuard] = []
 
     def _name_state(self) -> None:
         names = self.tracer.names
@@ -51,9 +50,10 @@ class Recorder:
     def _meet(self, module: Any, path: str) -> None:
         """Watch a module that runs but does not belong to a root, such as a global one."""
         known = {id(g.module) for g in self.guards}
-        met = [ModuleGuard(n, m) for n, m in module.named_modules(prefix=path) if id(m) not in known]
+        found = [(n, m) for n, m in module.named_modules(prefix=path) if id(m) not in known]
+        met = [ModuleGuard(n, m) for n, m in found if not _is_new(m)]
         _refuse_backward_hooks(met)
-        self.met += met
+        self.guards += met
 
     def run(self) -> Traced:
         """Run the function on traced arguments and collect what it did."""
@@ -81,7 +81,7 @@ class Recorder:
             n_results=len(outputs),
             requires_grad=[bool(y.requires_grad) for y in outputs],
             draws=tracer.draws,
-            guards=[*self.guards, *self._unchanged(), *(TensorGuard(_name(s), s.origin) for s in captures)],
+            guards=[*self.guards, *(TensorGuard(_name(s), s.origin) for s in captures)],
             grads=[(x, None if g is None else where[name]) for x, name, g in grads],
             structure=structure,
         )
@@ -315,6 +315,12 @@ def _roots(function: Callable, root: Any, args: tuple) -> Iterator[tuple[str, An
     for name, value in found.items():
         if hasattr(value, "named_modules") and not isinstance(value, type):
             yield name, value
+
+
+def _is_new(module: Any) -> bool:
+    """True for a module that the traced function made: its tensors are traced ones."""
+    tensors = (*module._parameters.values(), *module._buffers.values())
+    return any(x is not None and x._tracer is not None for x in tensors)
 
 
 def _refuse_backward_hooks(guards: Sequence[ModuleGuard]) -> None:

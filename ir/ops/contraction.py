@@ -129,7 +129,9 @@ class conv(Contraction):
         padded = pad_spatial(x.astype(wide, copy=False), padding)
         rank = len(stride)
         outs = []
-        pairs = zip(_groups(padded, 1, groups), _groups(w.astype(wide, copy=False), 0, groups))
+        pairs = zip(
+            _groups(padded, 1, groups), _groups(w.astype(wide, copy=False), 0, groups), strict=True
+        )
         for part, weight in pairs:
             view = sliding(part, w.shape[2:], stride, dilation)  # N C *out *K
             taps = tuple(range(2 + rank, 2 + 2 * rank))
@@ -187,7 +189,8 @@ class conv_transpose(Contraction):
         pairs = zip(
             _groups(g.astype(wide, copy=False), 1, groups),
             _groups(w.astype(wide, copy=False), 0, groups),
-        , strict=True)
+            strict=True,
+        )
         for part, weight in pairs:
             out = np.zeros((g.shape[0], w.shape[1], *sizes), wide)
             for taps in np.ndindex(*w.shape[2:]):
@@ -246,7 +249,9 @@ class conv_weight(Contraction):
         rank = len(stride)
         padded = pad_spatial(x.astype(wide, copy=False), padding)
         outs = []
-        pairs = zip(_groups(padded, 1, groups), _groups(g.astype(wide, copy=False), 1, groups))
+        pairs = zip(
+            _groups(padded, 1, groups), _groups(g.astype(wide, copy=False), 1, groups), strict=True
+        )
         for part, grad in pairs:
             view = sliding(part, kernel_size, stride, dilation)
             used = tuple(slice(0, m) for m in g.shape[2:])

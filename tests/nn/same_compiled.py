@@ -40,7 +40,7 @@ def outputs_and_gradients(function: Callable, inputs: list, parameters: list) ->
 
 
 def same_compiled(function: Callable, *inputs: Any, tol: float = 1e-4) -> Any:
-    """Check that ``nncomp.compile(function)`` gives what ``function`` gives; returns it compiled."""
+    """Check that ``nncomp.compile(function)`` gives what ``function`` gives; return it."""
     parameters = list(function.parameters()) if isinstance(function, nncomp.nn.Module) else []
     tensors = list(inputs)
     for tensor in tensors:

@@ -1,0 +1,156 @@
+"""The tensors behind the inputs of a recorded graph, and the arrays they have at a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import dispatch
+from .random_state import default_generator
+from .scatter import OVERLAP
+from .tensor import Tensor
+from .trace import Traced
+from .trace_guards import Guard
+
+
+class Source(Guard):
+    """Where to find a captured tensor that is replaced between calls, such as `p.grad`."""
+
+    def __init__(self, tensor: Tensor, find: Callable[[], Tensor | None], words: str):
+        self.tensor, self.find, self.words = tensor, find, words
+        self.type = tensor._type
+
+    def check(self) -> str | None:
+        """None if the place holds a tensor of the same type."""
+        now = getattr(self.find(), "_type", None)
+        return None if now == self.type else f"{self.words} changed from {self.type} to {now}"
+
+
+class Binding:
+    """The input tensors of one program, in graph order: captures, arguments, the random key."""
+
+    def __init__(self, traced: Traced, sources: Iterable[Source] = ()):
+        self.captures: list[Tensor] = list(traced.captures)
+        self.draws = traced.draws
+        self.names = traced.graph.input_names
+        by_id = {id(s.tensor): s for s in sources}
+        found = ((i, by_id.get(id(x))) for i, x in enumerate(self.captures))
+        self.sources = [(i, s) for i, s in found if s is not None]
+        updated = {name for name in traced.graph.output_names if name}
+        self.updated = [i for i, name in enumerate(self.names) if name in updated]
+        self._captured = set(map(id, self.captures))
+        self._checked: list[Any] = [None] * len(self.captures)
+
+    def tensors(self, leaves: Sequence[Tensor]) -> list[Tensor]:
+        """All input tensors (without the random key)."""
+        for i, source in self.sources:
+            self.captures[i] = source.find()  # type: ignore[call-overload]
+        return [*self.captures, *leaves]
+
+    def arrays(self, tensors: Sequence[Tensor]) -> list[np.ndarray]:
+        """C-contiguous arrays for the graph inputs; the generator moves on by the draws made."""
+        arrays = [x._data for x in tensors]
+        checked, count = self._checked, len(self._checked)
+        for i, array in enumerate(arrays):
+            if i < count and array is checked[i]:
+                continue
+            flags = array.flags
+            if not (flags.c_contiguous and flags.aligned):
+                arrays[i] = np.array(array, order="C")
+            elif i < count:
+                checked[i] = array
+        if self.draws:
+            arrays.append(np.array(default_generator.advance(self.draws), np.int64))
+        return arrays
+
+    # -- tensors that the program writes ----------------------------------------------------------
+
+    def before_writes(self, tensors: Sequence[Tensor]) -> None:
+        """Make sure that memory about to be written belongs to its tensor alone.
+
+        Call it before `arrays`: a tensor that borrowed its memory gets its own here.
+        """
+        for i in self.updated:
+            x = tensors[i]
+            if x._borrowed is not None:
+                dispatch.own_memory(x)
+            if x._storage is not None and x._storage.borrowers:
+                x._storage.settle()
+            array = x._data
+            if array is not (self._checked[i] if i < len(self._checked) else None):
+                self._check_writable(self.names[i], array)
+        if self.updated and len(tensors) > len(self.captures):
+            self._check_aliases(tensors)
+
+    @staticmethod
+    def _check_writable(name: str, array: np.ndarray) -> None:
+        if not array.flags.writeable:
+            raise RuntimeError(
+                f"'{name}' is written in place but lies on read-only memory; clone() it first"
+            )
+        pairs = zip(array.strides, array.shape, strict=True)
+        if any(step == 0 and n > 1 for step, n in pairs):
+            raise RuntimeError(OVERLAP)
+
+    def _check_aliases(self, tensors: Sequence[Tensor]) -> None:
+        """RuntimeError if a written tensor shares memory with an argument.
+
+        Captured tensors were compared with each other when the graph was recorded.
+        """
+        for j in range(len(self.captures), len(tensors)):
+            y = tensors[j]
+            if y._storage is None and id(y) not in self._captured:
+                continue
+            for i in range(len(tensors)) if j in self.updated else self.updated:
+                if i != j and np.may_share_memory(tensors[i]._data, y._data):
+                    if np.shares_memory(tensors[i]._data, y._data, max_work=10000):
+                        raise RuntimeError(
+                            f"'{self.names[i]}' and '{self.names[j]}' share memory, and one of them "
+                            "is written in place; clone() one of them"
+                        )
+
+    def after_writes(self, tensors: Sequence[Tensor], arrays: Sequence[np.ndarray]) -> None:
+        """Copy back what was written to a contiguous copy, and count the write."""
+        for i in self.updated:
+            x = tensors[i]
+            if arrays[i] is not x._data:
+                x._data[...] = arrays[i]
+            if x._storage is not None:
+                x._storage.writes += 1
+            if x._counter is None:
+                x._counter = [0]
+            x._counter[0] += 1
+
+
+class Prepared:
+    """Work that depends on parameters alone, redone when one of them was written."""
+
+    def __init__(self, runner: Any, binding: Binding, constant: set[str]):
+        self.runner = runner
+        self.places = [i for i, name in enumerate(binding.names) if name in constant]
+        self.tensors = [binding.captures[i] for i in self.places]
+        self._state: tuple[list[int], list[np.ndarray], list] | None = None
+
+    def arrays(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """The prepared arrays for these inputs, from the last call if nothing was written since.
+
+        A tensor whose memory a numpy array of the user shares may change unseen: then always anew.
+        """
+        if self.runner.prepared is None:
+            return ()
+        versions, exposed = [], False
+        for x in self.tensors:
+            storage = x._storage
+            versions.append(id(x._data))
+            versions.append(x._counter[0] if x._counter is not None else 0)
+            versions.append(storage.writes if storage is not None else 0)
+            exposed = exposed or (storage is not None and storage.exposed)
+        known = self._state
+        if known is not None and not exposed and known[0] == versions:
+            return known[2]
+        held = [x._data for x in self.tensors]  # keeps their ids from being used again
+        made = self.runner.prepare(arrays)
+        self._state = versions, held, made
+        return made
