@@ -7,7 +7,6 @@ position, so views cost nothing. No op is named here: each says itself what an e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from .graph import Graph, Node
 from .index import Index, Var, linear
@@ -41,12 +40,12 @@ class Operand:
 
 
 class Lowering:
-    """Scalar code of a group of nodes over a loop domain; records where each node was read."""
+    """Scalar code of a group of nodes over a loop domain."""
 
-    def __init__(self, leaves: dict[Node, Any], domain: tuple[Var, ...], center: Node | None = None):
+    def __init__(self, leaves: dict[Node, Buffer], domain, center: Node | None = None):
         self.k = KernelBuilder(domain)
         self.leaves, self.center = leaves, center
-        self.accesses: dict[Node, dict[tuple[Index, ...], Expr]] = {}
+        self.center_at: tuple[Index, ...] = ()  # where the result of the contraction was read
         self._memo: dict[tuple, Expr] = {}
 
     def at(self, node: Node, idx: tuple[Index, ...]) -> Expr:
@@ -54,11 +53,11 @@ class Lowering:
         found = self._memo.get(key)
         if found is None:
             found = self._memo[key] = self._element(node, idx)
-            self.accesses.setdefault(node, {})[idx] = found
         return found
 
     def _element(self, node: Node, idx: tuple[Index, ...]) -> Expr:
         if node is self.center:
+            self.center_at = idx
             return Accumulator(node.type.dtype, self.k.domain)
         leaf = self.leaves.get(node)
         if leaf is not None:
@@ -67,6 +66,33 @@ class Lowering:
             raise OpError(f"{node.name} has no scalar code; a backend needs a kernel for it")
         operands = [Operand(self, x) for x in node.inputs]
         return node.op.element(self.k, idx, *operands, **node.attrs)
+
+
+class Reads:
+    """Where a kernel over `domain` reads each node, found by following one node after the other.
+
+    A node must be followed after all its readers. `places[node]` lists (position, guard).
+    """
+
+    def __init__(self, domain: tuple[Var, ...]):
+        self.k = KernelBuilder(domain)
+        self.places: dict[Node, dict[tuple, None]] = {}
+
+    def at(self, node: Node, idx: tuple[Index, ...]) -> Expr:
+        self.places.setdefault(node, {})[idx, self.k._guard] = None
+        return self.k.load(Buffer("read", 0, node.type), idx)
+
+    def follow(self, node: Node) -> None:
+        """Note where `node`, computed at all its places, reads its operands."""
+        for idx, guard in self.places.get(node, ()):
+            self.k._guard = guard
+            operands = [Operand(self, x) for x in node.inputs]
+            node.op.element(self.k, idx, *operands, **node.attrs)
+        self.k._guard = None
+
+    def positions(self, node: Node) -> list[tuple[Index, ...]]:
+        """The different positions at which `node` is read."""
+        return list(dict.fromkeys(idx for idx, _ in self.places.get(node, ())))
 
 
 def domain_of(shape: tuple[int, ...]) -> tuple[tuple[Var, ...], tuple[Index, ...]]:
@@ -83,22 +109,24 @@ def make_buffers(body: Graph) -> tuple[dict[Node, Buffer], list[Buffer]]:
     return leaves, outs
 
 
-def positions(lowering: Lowering, body: Graph, primary: Node, idx) -> list[tuple[Index, ...]]:
-    """Where in the domain each result of the group is computed; NotFusible when there is no place."""
-    lowering.at(primary, idx)
-    places = []
-    for out in body.outputs:
-        seen = lowering.accesses.get(out, {})
-        if out is primary or (not seen and out.type.shape == primary.type.shape):
-            place = idx
-        elif len(seen) == 1:
-            place = next(iter(seen))
-        else:
-            raise NotFusible(f"{out} is read at {len(seen)} positions")
-        if not is_full_position(place, out.type.shape):
-            raise NotFusible(f"{out} is not computed once per element")
-        places.append(place)
-    return places
+def positions(body: Graph, domain: tuple[Var, ...], idx, center: Node | None = None):
+    """Where in the domain each result is computed; NotFusible when there is no one place."""
+    primary, *others = body.outputs
+    if not others:
+        return [idx]
+    reads = Reads(domain)
+    reads.at(primary, idx)
+    for node in reversed(body.nodes):
+        if node is not center and node.op.element is not None:
+            reads.follow(node)
+    return [idx, *(_place(reads, out) for out in others)]
+
+
+def _place(reads: Reads, out: Node) -> tuple[Index, ...]:
+    seen = reads.positions(out)
+    if len(seen) != 1 or not is_full_position(seen[0], out.type.shape):
+        raise NotFusible(f"{out} is not computed once per element, but at {len(seen)} positions")
+    return seen[0]
 
 
 def is_full_position(idx: tuple[Index, ...], shape: tuple[int, ...]) -> bool:
@@ -124,7 +152,7 @@ def lower_map(body: Graph, name: str) -> Kernel:
     primary = body.outputs[0]  # the fusion pass puts the root first: it spans the loops
     domain, idx = domain_of(primary.type.shape)
     lowering = Lowering(leaves, domain)
-    places = positions(lowering, body, primary, idx)
+    places = positions(body, domain, idx)
     stores = tuple(
         Store(out, linear(place, node.type.shape), lowering.at(node, place))
         for out, node, place in zip(outs, body.outputs, places, strict=True)
@@ -140,16 +168,23 @@ def lower_contract(body: Graph, name: str) -> Kernel:
     primary = body.outputs[0]  # the fusion pass puts the root first: it spans the loops
     domain, idx = domain_of(primary.type.shape)
     lowering = Lowering(leaves, domain, center)
-    places = positions(lowering, body, primary, idx)
-    (at,) = lowering.accesses[center]
-    loops = tuple(i.terms[0][0] if i.terms else None for i in at)
+    places = positions(body, domain, idx, center)
     stores = tuple(
         Store(out, linear(place, node.type.shape), lowering.at(node, place))
         for out, node, place in zip(outs, body.outputs, places, strict=True)
     )
+    loops = tuple(i.terms[0][0] if i.terms else None for i in lowering.center_at)
     a, b = (leaves[x] for x in center.inputs)
     extra = Contract(a, b, loops, dict(center.attrs))
     return Kernel(name, "contract", (*leaves.values(), *outs), len(outs), domain, stores, extra)
+
+
+def scatter_places(node: Node, idx: tuple[Index, ...]):
+    """(operand, position) pairs: where index_add or index_put, as loops, reads its operands."""
+    base, index, source = node.inputs
+    axis = node.attrs["axis"]
+    at = Index.of(Var("entry", index.type.shape[0]))
+    return [(base, idx), (index, (at,)), (source, (*idx[:axis], at, *idx[axis + 1 :]))]
 
 
 def lower_scatter(body: Graph, name: str) -> Kernel:
@@ -157,23 +192,18 @@ def lower_scatter(body: Graph, name: str) -> Kernel:
     leaves, (out,) = make_buffers(body)
     (node,) = body.outputs
     axis = node.attrs["axis"]
-    base, index, source = node.inputs
     domain, idx = domain_of(node.type.shape)
+    (base, _), (index, at), (source, there) = scatter_places(node, idx)
     lowering = Lowering(leaves, domain)
     entry = Var("entry", index.type.shape[0])
-    at = Index.of(entry)
     if entry.extent == 0:
         return lower_map(Graph(body.name, body.inputs, [base]), name)
     line = Var("line", node.type.shape[axis])
     position = tuple(Index.of(line) if i == axis else x for i, x in enumerate(idx))
     around = tuple(v for v in domain if v.name != f"i{axis}")
-    extra = Scatter(
-        line,
-        entry,
-        lowering.k.cast(lowering.at(index, (at,)), int64),
-        lowering.at(source, tuple(at if i == axis else x for i, x in enumerate(idx))),
-        node.name == "index_add",
-    )
+    value = lowering.k.cast(lowering.at(index, at), int64)
+    added = node.name == "index_add"
+    extra = Scatter(line, entry, value, lowering.at(source, there), added)
     store = Store(out, linear(position, node.type.shape), lowering.at(base, position))
     return Kernel(name, "scatter", (*leaves.values(), out), 1, around, (store,), extra)
 

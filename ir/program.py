@@ -44,6 +44,7 @@ class Step:
     sizes: tuple[int, ...]  # bytes of each buffer
     scope: str = ""
     line: str = ""
+    part_of: int = 0  # steps with one number write different parts of one result
 
     @property
     def reads(self) -> list[tuple[Place, int]]:
@@ -96,11 +97,11 @@ class Program:
     def kernels(self) -> list[Kernel]:
         """Every distinct kernel."""
         found: dict[str, Kernel] = {}
-        stack: list[Step | LoopStep] = list(self.steps)
+        stack: list[Step | LoopStep] = list(reversed(self.steps))
         while stack:
-            step = stack.pop(0)
+            step = stack.pop()
             if isinstance(step, LoopStep):
-                stack[:0] = step.steps
+                stack.extend(reversed(step.steps))
             else:
                 found.setdefault(step.kernel.name, step.kernel)
         return list(found.values())

@@ -9,9 +9,10 @@ except those the forward graph overwrites (running statistics), whose old value 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from .graph import Graph, Node, input_node
+from .graph import Graph, Node, input_node, toposort
 from .op import Creation, Movement
 
 
@@ -19,7 +20,7 @@ class Split(NamedTuple):
     """The two graphs; `kept` results of forward come after its `primal` ones.
 
     `passed` names the inputs of the joint graph that backward takes again, after the kept values
-    and before the cotangents.
+    and before the cotangents; `cotangents` are the numbers of those that it reads.
     """
 
     forward: Graph
@@ -27,10 +28,11 @@ class Split(NamedTuple):
     primal: int
     kept: int
     passed: tuple[str, ...]
+    cotangents: tuple[int, ...]
 
 
 def split_backward(joint: Graph, primal: int, cotangents: int) -> Split:
-    """Split a graph made by `grad.joint` with `primal` forward outputs and `cotangents` last inputs."""
+    """Split a graph of `grad.joint` with `primal` forward outputs and `cotangents` last inputs."""
     split = len(joint.inputs) - cotangents
     seeds = joint.inputs[split:]
     late = _reached(joint, set(seeds))
@@ -41,8 +43,12 @@ def split_backward(joint: Graph, primal: int, cotangents: int) -> Split:
     names = (*joint.output_names[:primal], *("" for _ in kept))
     forward = Graph(joint.name, joint.inputs[:split], forward_outputs, names)
     stand_ins = {n: input_node(f"kept_{i}", n.type, n.loc) for i, n in enumerate(kept)}
-    backward = _rebased(joint, stand_ins, passed, seeds, gradients)
-    return Split(forward, backward, primal, len(kept), tuple(n.attrs["name"] for n in passed))
+    reached = set(toposort(gradients))
+    read = [s for s in seeds if s in reached]
+    backward = _rebased(joint, stand_ins, passed, read, gradients)
+    numbers = tuple(i for i, s in enumerate(seeds) if s in reached)
+    passed_names = tuple(n.attrs["name"] for n in passed)
+    return Split(forward, backward, primal, len(kept), passed_names, numbers)
 
 
 def _reached(joint: Graph, seeds: set[Node]) -> set[Node]:
@@ -60,7 +66,7 @@ def _is_cheap(node: Node) -> bool:
     )
 
 
-def _needed(joint: Graph, late, gradients, seeds, updated):
+def _needed(joint: Graph, late, gradients, seeds, updated) -> tuple[list[Node], list[Node]]:
     """(values to keep, inputs to pass again) for computing the gradients."""
     kept: dict[Node, None] = {}
     passed: dict[Node, None] = {}
@@ -81,11 +87,12 @@ def _needed(joint: Graph, late, gradients, seeds, updated):
     return sorted(kept, key=order.__getitem__), sorted(passed, key=order.__getitem__)
 
 
-def _rebased(joint: Graph, stand_ins, passed, seeds, gradients) -> Graph:
+def _rebased(joint: Graph, stand_ins, passed, seeds: Sequence[Node], gradients) -> Graph:
     """The backward graph, over stand-ins for the kept values."""
     new: dict[Node, Node] = {**stand_ins, **{n: n for n in (*passed, *seeds)}}
     for node in joint.nodes:
         if node not in new and all(x in new for x in node.inputs):
-            new[node] = Node(node.op, tuple(new[x] for x in node.inputs), node.attrs, node.type, node.loc)
+            operands = tuple(new[x] for x in node.inputs)
+            new[node] = Node(node.op, operands, node.attrs, node.type, node.loc)
     inputs = (*stand_ins.values(), *passed, *seeds)
     return Graph(f"{joint.name}_backward", inputs, tuple(new[g] for g in gradients))

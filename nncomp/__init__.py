@@ -48,6 +48,7 @@ from .functions.legacy import (
     LongTensor,
     ShortTensor,
 )
+from .in_place_names import NAMES as _IN_PLACE
 from .ir.types import DType as dtype
 from .ir.types import bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8
 from .ir.types import bool_ as bool
@@ -61,26 +62,49 @@ from .random_state import (
     seed,
     set_rng_state,
 )
+from .refused import missing as _missing
 from .size import Size
 
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
 e, pi, inf, nan = _math.e, _math.pi, _math.inf, _math.nan
+newaxis = None
 strided = flags.strided
+layout = memory_format = type(flags.strided)
 contiguous_format = flags.contiguous_format
 preserve_format = flags.preserve_format
 channels_last = flags.channels_last
 
 flags.attach(backends)
 
-_MODULES = ("datasets", "nn", "optim", "serialization", "utils")
+_MODULES = (
+    "amp", "datasets", "func", "linalg", "nn", "optim", "serialization", "special", "testing",
+    "utils",
+)  # fmt: skip
 _LAZY = {
+    "GradScaler": "amp",
+    "TypedStorage": "storage",
+    "UntypedStorage": "storage",
+    "autocast": "amp",
     "compile": "compiler",
     "compile_train_step": "train_step",
     "load": "serialization",
     "save": "serialization",
+    "vmap": "func",
     "trace": "tracing",
 }
+_LAZY |= dict.fromkeys(
+    (
+        "clear_autocast_cache compiled_with_cxx11_abi from_dlpack "
+        "get_deterministic_debug_mode get_num_interop_threads has_lapack has_mkl has_openmp "
+        "has_spectral is_anomaly_check_nan_enabled is_anomaly_enabled "
+        "is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled "
+        "is_deterministic_algorithms_warn_only_enabled is_vulkan_available "
+        "is_warn_always_enabled set_deterministic_debug_mode set_flush_denormal "
+        "set_num_interop_threads set_warn_always "
+    ).split(),
+    "settings",
+)
 
 
 def __getattr__(name: str) -> _Any:
@@ -95,11 +119,13 @@ def __getattr__(name: str) -> _Any:
         from importlib.metadata import version
 
         value = version("nncomp")
+    elif name in _IN_PLACE:
+        value = getattr(Tensor, name)
     else:
-        raise AttributeError(f"module 'nncomp' has no attribute '{name}'")
+        raise _missing("nncomp", name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_LAZY, "__version__"})
+    return sorted({*globals(), *_MODULES, *_LAZY, *_IN_PLACE, "__version__"})

@@ -11,20 +11,22 @@ from . import dispatch
 from .random_state import default_generator
 from .scatter import OVERLAP
 from .tensor import Tensor
-from .trace import Traced
-from .trace_guards import Guard
+from .trace_result import Traced
+
+Leaves = Sequence[Tensor]
 
 
-class Source(Guard):
+class Source:
     """Where to find a captured tensor that is replaced between calls, such as `p.grad`."""
 
-    def __init__(self, tensor: Tensor, find: Callable[[], Tensor | None], words: str):
+    def __init__(self, tensor: Tensor, find: Callable[[Leaves], Tensor | None], words: str):
+        """`find` gets the tensors among the arguments of a call."""
         self.tensor, self.find, self.words = tensor, find, words
         self.type = tensor._type
 
-    def check(self) -> str | None:
-        """None if the place holds a tensor of the same type."""
-        now = getattr(self.find(), "_type", None)
+    def check(self, found: Tensor | None) -> str | None:
+        """None if a tensor of the same type was found, else what was."""
+        now = getattr(found, "_type", None)
         return None if now == self.type else f"{self.words} changed from {self.type} to {now}"
 
 
@@ -43,10 +45,19 @@ class Binding:
         self._captured = set(map(id, self.captures))
         self._checked: list[Any] = [None] * len(self.captures)
 
-    def tensors(self, leaves: Sequence[Tensor]) -> list[Tensor]:
-        """All input tensors (without the random key)."""
+    def stale(self, leaves: Leaves) -> str | None:
+        """Why the tensors that are there now do not fit the program; None if they do."""
         for i, source in self.sources:
-            self.captures[i] = source.find()  # type: ignore[call-overload]
+            x = source.find(leaves)
+            if x is not self.captures[i]:
+                reason = source.check(x)
+                if reason is not None:
+                    return reason
+                self.captures[i] = x  # type: ignore[call-overload]
+        return None
+
+    def tensors(self, leaves: Leaves) -> list[Tensor]:
+        """All input tensors (without the random key); `stale` put new ones in their places."""
         return [*self.captures, *leaves]
 
     def arrays(self, tensors: Sequence[Tensor]) -> list[np.ndarray]:
@@ -91,7 +102,7 @@ class Binding:
                 f"'{name}' is written in place but lies on read-only memory; clone() it first"
             )
         pairs = zip(array.strides, array.shape, strict=True)
-        if any(step == 0 and n > 1 for step, n in pairs):
+        if array.size and any(step == 0 and n > 1 for step, n in pairs):
             raise RuntimeError(OVERLAP)
 
     def _check_aliases(self, tensors: Sequence[Tensor]) -> None:
@@ -107,8 +118,8 @@ class Binding:
                 if i != j and np.may_share_memory(tensors[i]._data, y._data):
                     if np.shares_memory(tensors[i]._data, y._data, max_work=10000):
                         raise RuntimeError(
-                            f"'{self.names[i]}' and '{self.names[j]}' share memory, and one of them "
-                            "is written in place; clone() one of them"
+                            f"'{self.names[i]}' and '{self.names[j]}' share memory, and one of "
+                            "them is written in place; clone() one of them"
                         )
 
     def after_writes(self, tensors: Sequence[Tensor], arrays: Sequence[np.ndarray]) -> None:

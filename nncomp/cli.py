@@ -1,4 +1,4 @@
-"""The `nncomp` command: `nncomp demo` trains a small model, `nncomp info` describes the machine."""
+"""The `nncomp` command: `demo` trains a small model, `bench` compares speeds, `info` describes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
+
+from .bench import command as bench_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +34,9 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--threads", type=at_least(int, 1), help="threads to compute with")
     demo.add_argument("--lr", type=at_least(float, 0), default=0.1, help="learning rate")
     demo.set_defaults(run=run_demo)
+    bench = commands.add_parser("bench", help="compare the speed with that of other libraries")
+    bench_command.add_options(bench, at_least)
+    bench.set_defaults(run=bench_command.run)
     info = commands.add_parser("info", help="version, CPU target, threads and cache folder")
     info.set_defaults(run=run_info)
     return top

@@ -1,29 +1,73 @@
 """One compiled specialization of a function: traced graph, runners, and how to call them.
 
-Without gradients a call is: gather arrays, run, wrap results. With gradients the forward program also
-returns what the backward program needs, and the tape gets one node for the whole call.
+Without gradients a call is: gather arrays, run, wrap results. With gradients the forward program
+also returns what the backward program needs, and the tape gets one node for the whole call.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import backends, dispatch
-from .autograd import Function
-from .autograd.modes import no_grad, state
-from .ir.grad import joint
+from .autograd.modes import state
+from .binding import Binding, Prepared, Source
+from .compiled_gradient import CallNode, GradientPrograms
 from .ir.graph import Graph
-from .ir.passes import run_pipeline
-from .ir.split_backward import Split, split_backward
-from .random_state import default_generator
+from .ir.types import TensorType
+from .names_guard import NamesGuard
+from .program_guards import ProgramGuards
 from .tensor import Tensor
-from .tracing import Traced, trace_call
+from .trace_error import TraceError
+from .trace_guards import ModuleGuard, TensorGuard
+from .trace_result import Output, Traced
+from .tracing import trace_call
+
+_tracing = threading.RLock()  # a trace puts Python state back, which two at once would mix up
+
+
+def trace_guarded(
+    functions: Sequence[Callable], run: Callable, args: tuple, kwargs: dict, root: Any
+) -> tuple[Traced, NamesGuard]:
+    """A recording of `run`, with a guard on what `functions` read; TraceError if they change it."""
+    modules = root.modules() if root is not None else ()
+    objects = [v for v in (*args, *kwargs.values()) if _has_state(v)]
+    names = NamesGuard([*functions, *(m.forward for m in modules)], objects)
+    with _tracing:
+        try:
+            traced = trace_call(run, args, kwargs, root, share_results=True)
+            reason = names.check()
+            if reason is not None:
+                raise TraceError(
+                    f"the traced function changes Python state that a graph cannot keep: {reason}. "
+                    "Return the value instead, or change the state outside of the function."
+                )
+        finally:
+            if names.check() is not None:
+                names.restore()
+    names.follow([g.module.forward for g in traced.guards if isinstance(g, ModuleGuard)])
+    return traced, names
+
+
+def _has_state(value: Any) -> bool:
+    """True for an object whose attributes a function may read; Modules have guards of their own."""
+    known = isinstance(value, (Tensor, type)) or hasattr(value, "named_modules")
+    return not known and hasattr(value, "__dict__") and not dataclasses.is_dataclass(value)
+
+
+def all_guards(traced: Traced, names: NamesGuard, sources: Sequence[Source]) -> ProgramGuards:
+    """One guard for everything that must hold for the program to be used again."""
+    replaced = {id(s.tensor) for s in sources}
+    kept = [
+        g for g in traced.guards if not (isinstance(g, TensorGuard) and id(g.tensor) in replaced)
+    ]
+    return ProgramGuards([*kept, names])
 
 
 def specialize(
@@ -31,24 +75,134 @@ def specialize(
 ) -> Specialization:
     """Trace `fn` on these arguments and compile it."""
     start = time.perf_counter()
-    root = getattr(fn, "__self__", None) if inspect.ismethod(fn) else None
-    traced = trace_call(fn, args, kwargs, root=root)
+    owner = getattr(fn, "__self__", None) if inspect.ismethod(fn) else None
+    root = owner if hasattr(owner, "named_modules") else None
+    traced, names = trace_guarded([fn], fn, args, kwargs, root)
+    sources = list(_gradient_sources(traced, leaves))
     traced_at = time.perf_counter()
-    made = Specialization(traced, leaves, backend, threads)
+    made = Specialization(traced, all_guards(traced, names, sources), sources, leaves, backend)
+    made.threads = threads
     made.seconds = {"trace": traced_at - start, "compile": time.perf_counter() - traced_at}
     return made
 
 
-def why_stale(traced: Traced) -> str | None:
-    """The first guard that no longer holds, in words."""
-    for guard in traced.guards:
-        reason = guard.check()
-        if reason is not None:
-            return reason
-    return None
+def _gradient_sources(traced: Traced, leaves: Sequence[Tensor]) -> Iterator[Source]:
+    """The `.grad` tensors that the function reads: they are found anew at each call."""
+    captured = set(map(id, traced.captures))
+    owners: dict[int, Any] = {id(x): x for x in traced.captures}
+    owners |= {id(x): x for x, _ in traced.grads if isinstance(x, Tensor)}
+    owners |= {id(x): i for i, x in enumerate(leaves)}
+    for owner in owners.values():
+        g = _owner(owner, leaves)._grad
+        if g is not None and id(g) in captured:
+            yield Source(g, lambda leaves, o=owner: _owner(o, leaves)._grad, "a .grad that is read")
 
 
-def results_as_outputs(traced: Traced) -> Graph:
+def _owner(owner: Any, leaves: Sequence[Tensor]) -> Tensor:
+    """A tensor that is given as itself or by its number among the arguments."""
+    return leaves[owner] if isinstance(owner, int) else owner
+
+
+def wrap_all(arrays: Sequence[np.ndarray], types: Sequence[TensorType]) -> list[Tensor]:
+    """Tensors on arrays that nobody else holds."""
+    return [dispatch.wrap(a, t) for a, t in zip(arrays, types, strict=True)]
+
+
+class Specialization:
+    """A traced graph with its compiled programs."""
+
+    seconds: dict[str, float]
+    threads: int | None = None
+
+    def __init__(
+        self,
+        traced: Traced,
+        guards: ProgramGuards,
+        sources: Sequence[Source],
+        leaves: list,
+        backend: str,
+    ):
+        self.traced, self.guards = traced, guards
+        self.graph = _results_as_outputs(traced)
+        self.backend = backends.get(backend)
+        self.binding = Binding(traced, sources)
+        names = self.graph.output_names
+        self.types = [n.type for n, to in zip(self.graph.outputs, names, strict=True) if not to]
+        self.without_grad = [_owner(x, leaves)._grad is None for x, _ in traced.grads]
+        self.simple = None if traced.grads else _only_output(traced.structure)
+        self.gradient: GradientPrograms | None = None
+        needed = state.grad_enabled and any(traced.requires_grad)
+        if needed:
+            tensors = self.binding.tensors(leaves)
+            self.gradient = GradientPrograms.make(self, [x.requires_grad for x in tensors])
+        if self.gradient is not None:
+            self.runner = self.gradient.forward
+            self.prepared = None
+        else:
+            constant = self._constant({i for i, _ in self.binding.sources})
+            self.runner = self.backend.compile(self.graph, tuple(sorted(constant)))
+            self.prepared = Prepared(self.runner, self.binding, constant)
+
+    def _constant(self, replaced: set[int]) -> set[str]:
+        """Names of the captured inputs that calls do not change."""
+        binding = self.binding
+        moving = replaced | set(binding.updated)
+        return {binding.names[i] for i in range(len(binding.captures)) if i not in moving}
+
+    @property
+    def fused_graph(self) -> Graph:
+        """The Graph of kernels."""
+        return self.runner.fused_graph
+
+    def stale(self, leaves: Sequence[Tensor]) -> str | None:
+        """Why this program does not fit the present Python state; None if it does."""
+        for (x, _), before in zip(self.traced.grads, self.without_grad, strict=True):
+            if (_owner(x, leaves)._grad is None) != before:
+                return f"the .grad of a tensor is {'there' if before else 'None'} now"
+        return self.binding.stale(leaves) or self.guards.check()
+
+    def summary(self) -> list[str]:
+        """Lines for explain(): sizes and times."""
+        times = ", ".join(f"{k} {v * 1e3:.0f} ms" for k, v in self.seconds.items())
+        kernels = sum(n.name == "fused" for n in self.fused_graph.nodes)
+        size = f"{len(self.graph.nodes)} nodes -> {kernels} kernels"
+        backward = ", with backward" if self.gradient is not None else ""
+        return [f"  {self.graph.name}: {size}{backward} ({times})"]
+
+    def __call__(self, leaves: Sequence[Tensor]) -> Any:
+        binding = self.binding
+        tensors = binding.tensors(leaves)
+        node = None if self.gradient is None else CallNode(self.gradient, tensors)
+        if binding.updated:
+            binding.before_writes(tensors)
+        arrays = binding.arrays(tensors)
+        prepared = () if self.prepared is None else self.prepared.arrays(arrays)
+        values = self.runner(arrays, prepared, self.threads)
+        if binding.updated:
+            binding.after_writes(tensors, arrays)
+            values = [v for v in values if v is not None]
+        results = wrap_all(values[: len(self.types)], self.types)
+        if node is not None:
+            node.keep(values[len(self.types) :], arrays[len(tensors) :])
+            for number, y in enumerate(results[: self.traced.n_results]):
+                if self.traced.requires_grad[number]:
+                    y._grad_fn, y._output_nr, y._requires_grad = node, number, True
+        if self.simple is not None:
+            return results[self.simple]
+        return self._finish(results, leaves)
+
+    def _finish(self, results: list[Tensor], leaves: Sequence[Tensor]) -> Any:
+        """The function's own result; gradients that it left in `.grad` are put there."""
+        names = self.traced.graph.output_names
+        plain = [i for i, to in enumerate(self.graph.output_names) if not to]
+        by_name = {names[i]: y for i, y in zip(plain, results, strict=True) if names[i]}
+        for x, number in self.traced.grads:
+            g = None if number is None else by_name[names[number]]
+            _owner(x, leaves)._grad = g
+        return self.traced.rebuild(results[: self.traced.n_results], leaves)
+
+
+def _results_as_outputs(traced: Traced) -> Graph:
     """The traced graph with new `.grad` values as plain outputs: they replace no input."""
     graph = traced.graph
     known = set(graph.input_names)
@@ -56,235 +210,10 @@ def results_as_outputs(traced: Traced) -> Graph:
     return Graph(graph.name, graph.inputs, graph.outputs, names)
 
 
-class Binding:
-    """The tensors behind the inputs of a traced graph, and the arrays they have at a call."""
-
-    def __init__(self, traced: Traced):
-        self.captures: list[Tensor] = list(traced.captures)
-        self.draws = traced.draws
-        self.names = traced.graph.input_names
-        updated = {name for name in traced.graph.output_names if name}
-        self.updated = [i for i, name in enumerate(self.names) if name in updated]
-
-    def tensors(self, leaves: Sequence[Tensor]) -> list[Tensor]:
-        """All input tensors in graph order (without the generator's key)."""
-        return [*self.captures, *leaves]
-
-    def arrays(self, tensors: Sequence[Tensor]) -> list[np.ndarray]:
-        """C-contiguous arrays for the graph inputs; the generator moves on by the draws made."""
-        out = []
-        for x in tensors:
-            array = x._data
-            if array.__class__ is not np.ndarray:
-                raise dispatch.leaked(None, (x,))
-            out.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
-        if self.draws:
-            out.append(np.array(default_generator.advance(self.draws), np.int64))
-        return out
-
-    def before_writes(self, tensors: Sequence[Tensor]) -> None:
-        """Make sure that memory about to be written belongs to its tensor alone."""
-        for i in self.updated:
-            x = tensors[i]
-            dispatch.own_memory(x)
-            if x._storage is not None:
-                x._storage.settle()
-            if not x._data.flags.writeable:
-                raise RuntimeError(f"{self.names[i]} is on read-only memory and cannot be updated")
-
-    def after_writes(self, tensors: Sequence[Tensor], arrays: Sequence[np.ndarray]) -> None:
-        """Copy back what was written to a contiguous copy, and count the write."""
-        for i in self.updated:
-            x = tensors[i]
-            if arrays[i] is not x._data:
-                x._data[...] = arrays[i]
-            if x._counter is None:
-                x._counter = [0]
-            x._counter[0] += 1
+def _only_output(structure: Any) -> int | None:
+    """The number of the plain output that is the whole result; None for any other result."""
+    alone = isinstance(structure, Output) and structure.argument is None
+    return structure.number if alone and structure.capture is None else None
 
 
-class Prepared:
-    """Work that depends on parameters alone, redone when one of them was written."""
-
-    def __init__(self, runner: Any, binding: Binding, constant: set[str]):
-        self.runner = runner
-        self.tensors = [
-            t for t, name in zip(binding.captures, binding.names, strict=False) if name in constant
-        ]
-        self.state: tuple[tuple, list] | None = None
-
-    def arrays(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        if self.runner.prepared is None:
-            return []
-        key = tuple(
-            (id(t._data), t._counter[0] if t._counter else 0) for t in self.tensors
-        )
-        exposed = any(t._storage is not None and t._storage.exposed for t in self.tensors)
-        if exposed or self.state is None or self.state[0] != key:
-            self.state = key, self.runner.prepare(arrays)
-        return self.state[1]
-
-
-class Specialization:
-    """A traced graph with its compiled programs."""
-
-    seconds: dict[str, float]
-
-    def __init__(self, traced: Traced, leaves: list, backend: str, threads: int | None):
-        self.traced, self.threads = traced, threads
-        self.graph = results_as_outputs(traced)
-        self.backend = backends.get(backend)
-        self.binding = Binding(traced)
-        tensors = self.binding.tensors(leaves)
-        wanted = state.grad_enabled
-        self.wrt = [i for i, x in enumerate(tensors) if wanted and x.requires_grad]
-        self.plain = [t for t in self.graph.output_names if not t]
-        self.split: Split | None = None
-        self._lock = threading.Lock()
-        self._backward: Any = None
-        if self.wrt and any(traced.requires_grad):
-            self._compile_pair()
-        else:
-            updated = {self.binding.names[i] for i in self.binding.updated}
-            constant = {
-                name for name in self.binding.names[: len(self.binding.captures)]
-            } - updated
-            self.runner = self.backend.compile(self.graph, tuple(sorted(constant)))
-            self.prepared = Prepared(self.runner, self.binding, constant)
-
-    def _compile_pair(self) -> None:
-        names = [self.binding.names[i] for i in self.wrt]
-        both = joint(self.graph, names)
-        self.joint = both
-        cotangents = len(both.inputs) - len(self.graph.inputs)
-        optimized = run_pipeline(both)
-        self.split = split_backward(optimized, len(self.graph.outputs), cotangents)
-        self.runner = self.backend.compile(self.split.forward)
-
-    @property
-    def fused_graph(self) -> Graph:
-        return self.runner.fused_graph
-
-    @property
-    def backward(self) -> Any:
-        """The backward program, compiled when it is first needed."""
-        if self._backward is None:
-            with self._lock:
-                if self._backward is None:
-                    assert self.split is not None
-                    self._backward = self.backend.compile(self.split.backward)
-        return self._backward
-
-    def stale(self) -> str | None:
-        """Why this program does not fit the present Python state; None if it does."""
-        return why_stale(self.traced)
-
-    def summary(self) -> list[str]:
-        """Lines for explain(): sizes and times."""
-        times = ", ".join(f"{k} {v * 1e3:.0f} ms" for k, v in self.seconds.items())
-        kernels = sum(n.name == "fused" for n in self.fused_graph.nodes)
-        head = f"  {self.graph.name}: {len(self.graph.nodes)} nodes -> {kernels} kernels ({times})"
-        return [head]
-
-    # -- calling ---------------------------------------------------------------------------------
-
-    def __call__(self, leaves: Sequence[Tensor]) -> Any:
-        tensors = self.binding.tensors(leaves)
-        if self.split is None:
-            results = [_wrap(v) for v in self._run(tensors)]
-            return self._finish(results, leaves)
-        inputs = [tensors[i] for i in self.wrt]
-        results = _CompiledCall.apply(self, tensors, *inputs)
-        return self._finish(list(results) if isinstance(results, tuple) else [results], leaves)
-
-    def _finish(self, results: list, leaves: Sequence[Tensor]) -> Any:
-        """The function's own result; gradients that it left in `.grad` are put there."""
-        place = 0
-        positions = {}
-        for number, name in enumerate(self.graph.output_names):
-            if not name:
-                positions[number] = place
-                place += 1
-        for x, number in self.traced.grads:
-            x._grad = None if number is None else results[positions[number]]
-        return self.traced.rebuild(results[: self.traced.n_results], leaves)
-
-    def _run(self, tensors: Sequence[Tensor]) -> list[np.ndarray]:
-        arrays = self.binding.arrays(tensors)
-        prepared = self.prepared.arrays(arrays)
-        return self._execute(tensors, arrays, prepared)
-
-    def _execute(self, tensors, arrays, prepared=()) -> list[np.ndarray]:
-        self.binding.before_writes(tensors)
-        values = self.runner(arrays, prepared, self.threads)
-        self.binding.after_writes(tensors, arrays)
-        return [v for v in values if v is not None]
-
-    def run_forward(self, tensors: Sequence[Tensor]) -> tuple[list, list, list]:
-        """(results, kept values, arrays of the inputs) of the forward program."""
-        arrays = self.binding.arrays(tensors)
-        values = self._execute(tensors, arrays)
-        count = len(self.plain)
-        return values[:count], values[count:], arrays
-
-    def run_backward(self, kept, arrays, gradients: Sequence[Tensor]) -> list[np.ndarray]:
-        """Arrays of the gradients of the inputs in `wrt`."""
-        assert self.split is not None
-        names = list(self.binding.names)
-        passed = [arrays[names.index(n)] for n in self.split.passed]
-        cotangents = [np.ascontiguousarray(g._data) for g in gradients]
-        return self.backward([*kept, *passed, *cotangents], (), self.threads)
-
-    def differentiate(self, tensors: Sequence[Tensor], key: Any, gradients) -> list[Tensor]:
-        """The gradients as differentiable tensors: the joint graph run op by op on Tensors."""
-        values = dict(zip(self.joint.inputs, [*tensors, *key, *gradients], strict=True))
-        for node in self.joint.nodes:
-            operands = [values[x] for x in node.inputs]
-            if not operands:
-                made = Tensor.apply_op(node.op, (), dict(node.attrs))
-            elif node.name == "get":
-                made = operands[0][node.attrs["index"]]
-            else:
-                made = node.op(*operands, **node.attrs)
-            values[node] = made
-        return [values[n] for n in self.joint.outputs[len(self.graph.outputs) :]]
-
-
-class _CompiledCall(Function):
-    """The tape's node for one call of a compiled program."""
-
-    @staticmethod
-    def forward(ctx: Any, program: Specialization, tensors: list, *inputs: Tensor) -> Any:
-        with no_grad():
-            results, kept, arrays = program.run_forward(tensors)
-        ctx.program, ctx.kept, ctx.tensors = program, kept, tensors
-        ctx.arrays = arrays
-        ctx.save_for_backward(*inputs)
-        outputs = [_wrap(v) for v in results]
-        ctx.floats = [i for i, x in enumerate(outputs) if x.dtype.is_floating_point]
-        ctx.mark_non_differentiable(
-            *(x for x, needs in zip(outputs, program.traced.requires_grad, strict=False) if not needs)
-        )
-        return tuple(outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        program = ctx.program
-        inputs = ctx.saved_tensors
-        cotangents = [grads[i] for i in ctx.floats]
-        if state.grad_enabled:
-            tensors = list(ctx.tensors)
-            for place, x in zip(program.wrt, inputs, strict=True):
-                tensors[place] = x
-            key = [Tensor._wrap(a) for a in ctx.arrays[len(tensors) :]]
-            found = program.differentiate(tensors, key, cotangents)
-        else:
-            found = [_wrap(a) for a in program.run_backward(ctx.kept, ctx.arrays, cotangents)]
-        return None, None, *found
-
-
-def _wrap(array: np.ndarray) -> Tensor:
-    """A Tensor on an array that nobody else holds."""
-    from .ir.types import type_of_array
-
-    return dispatch.wrap(array, type_of_array(array))
+__all__ = ["Specialization", "specialize", "trace_guarded", "wrap_all"]

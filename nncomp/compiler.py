@@ -1,22 +1,23 @@
 """nncomp.compile: a callable with the interface of the module or function, run by compiled code.
 
-Each distinct signature (shapes, dtypes, static arguments, grad mode, guards on Python state) is traced
-and compiled once; `explain()` says why there is more than one. A compiled Module is still a Module: it
-shares parameters, buffers, hooks and flags with the original.
+Each distinct signature (shapes, dtypes, static arguments, grad mode, guards on Python state) is
+traced and compiled once; `explain()` says why there is more than one.
 """
 
 from __future__ import annotations
 
-import threading
+import functools
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
 from . import backends
 from .autograd.modes import state
-from .compiled_call import Specialization, specialize
-from .signature import describe_difference, signature
-
-MAX_PROGRAMS = 64
+from .compiled_call import specialize
+from .program_cache import ProgramCache
+from .signature import signature
+from .trace_values import named_arguments
 
 
 def compile(
@@ -32,153 +33,73 @@ def compile(
     """
     if not fullgraph:
         raise ValueError("fullgraph=False: graph breaks are not supported; compile smaller parts")
-    backends.get(backend)
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"threads must be a positive int, got {threads!r}")
+    check_options(backend, threads)
     if model is None:
-        return lambda f: compile(f, backend=backend, threads=threads)
+        return functools.partial(compile, backend=backend, threads=threads)
+    from .compiled_module import compiled_module
     from .nn.module import Module
 
     if isinstance(model, Module):
-        return _compiled_module(model, backend, threads)
+        return compiled_module(model, backend, threads)
     if not callable(model):
         raise TypeError(f"compile() takes a Module or a function, got {type(model).__name__}")
+    if isinstance(model, CompiledFunction):
+        model = model.fn
     return CompiledFunction(model, backend, threads)
 
 
-class CompiledFunction:
+def check_options(backend: str, threads: int | None) -> None:
+    """UnknownBackend or ValueError for options that no program can be compiled with."""
+    backends.get(backend)
+    if threads is None:
+        return
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads must be a positive integer or None, got {threads!r}")
+
+
+class CompiledFunction(ProgramCache):
     """A function that is traced and compiled at its first call with each signature."""
 
     def __init__(self, fn: Callable, backend: str = "cpu", threads: int | None = None):
+        super().__init__()
         self.fn, self.backend, self.threads = fn, backend, threads
-        self.programs: dict[Any, list[Specialization]] = {}
-        self.reasons: list[str] = []
-        self._lock = threading.RLock()
-        self.__name__ = getattr(fn, "__name__", type(fn).__name__)
-        self.__doc__ = fn.__doc__
+        functools.update_wrapper(self, fn, updated=())
+        self.title = getattr(fn, "__name__", type(fn).__name__)
 
-    def __get__(self, instance: Any, owner: type) -> Any:
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Methods can be decorated: the instance becomes the first argument."""
-        return self if instance is None else lambda *a, **k: self(instance, *a, **k)
+        return self if instance is None else types.MethodType(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.tracer is not None:  # inside another trace: part of that graph
             return self.fn(*args, **kwargs)
         leaves, key = signature(args, kwargs)
-        for program in self.programs.get(key, ()):
-            if program.stale() is None:
-                return program(leaves)
-        return self._specialize(key, args, kwargs, leaves)(leaves)
+        program = self.find(key, leaves)
+        if program is None:
+            program = self._compile(key, args, kwargs, leaves)
+        return program(leaves)
 
-    def _specialize(self, key: Any, args: tuple, kwargs: dict, leaves: list) -> Specialization:
-        with self._lock:
-            for program in self.programs.get(key, ()):  # another thread may have been first
-                if program.stale() is None:
-                    return program
-            self._note(key)
-            made = specialize(self.fn, args, kwargs, leaves, self.backend, self.threads)
-            self.programs.setdefault(key, []).append(made)
-            return made
+    def _compile(self, key: Any, args: tuple, kwargs: dict, leaves: list) -> Any:
+        def make() -> Any:
+            return specialize(self.fn, args, kwargs, leaves, self.backend, self.threads)
 
-    def _note(self, key: Any) -> None:
-        """Record why one more program is needed."""
-        count = sum(map(len, self.programs.values()))
-        if not count:
-            self.reasons.append("first call")
-            return
-        if count >= MAX_PROGRAMS:
-            raise RuntimeError(
-                f"{self.__name__} was compiled {count} times; the last reason was: "
-                f"{self.reasons[-1]}. Pad inputs to few shapes, or pass changing numbers as tensors."
-            )
-        same = self.programs.get(key)
-        if same:
-            self.reasons.append(str(same[-1].stale()))
-        else:
-            known = list(self.programs)[-1]
-            self.reasons.append(describe_difference(known, key))
+        return self.find_or_make(key, leaves, make, named_arguments(self.fn, args, kwargs))
 
-    # -- looking inside --------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        return f"<compiled {self.fn!r}>"
 
-    def explain(self) -> str:
-        """Why each program was compiled, and what it consists of."""
-        lines = [f"{self.__name__}: {sum(map(len, self.programs.values()))} program(s)"]
-        lines += [f"  {i}: {reason}" for i, reason in enumerate(self.reasons)]
-        for programs in self.programs.values():
-            lines += [line for p in programs for line in p.summary()]
-        return "\n".join(lines)
-
-    @property
-    def last(self) -> Specialization:
-        """The program compiled last; RuntimeError before the first call."""
-        programs = [p for ps in self.programs.values() for p in ps]
-        if not programs:
-            raise RuntimeError(f"{self.__name__} was not called yet, so nothing is compiled")
-        return programs[-1]
-
-    @property
-    def graph(self) -> Any:
-        """The traced Graph of the program compiled last."""
-        return self.last.graph
-
-    @property
-    def fused_graph(self) -> Any:
-        """The Graph of kernels of the program compiled last."""
-        return self.last.fused_graph
-
-    def __deepcopy__(self, memo: dict) -> CompiledFunction:
+    def __copy__(self) -> CompiledFunction:
         return CompiledFunction(self.fn, self.backend, self.threads)
 
+    def __deepcopy__(self, memo: dict) -> CompiledFunction:
+        from copy import deepcopy
+
+        return CompiledFunction(deepcopy(self.fn, memo), self.backend, self.threads)
+
     def __reduce__(self) -> Any:
-        return CompiledFunction, (self.fn, self.backend, self.threads)
-
-
-def _compiled_module(module: Any, backend: str, threads: int | None) -> Any:
-    """An object of the module's own class (but for its forward) on the same attributes."""
-    base = type(module)
-    made = object.__new__(_compiled_class(base))
-    object.__setattr__(made, "__dict__", module.__dict__)
-    compiled = CompiledFunction(module.forward, backend, threads)
-    _compiled_class(base)._compiler.__set__(made, compiled)
-    return made
-
-
-_classes: dict[type, type] = {}
-
-
-def _compiled_class(base: type) -> type:
-    """The subclass whose instances run compiled; it looks like `base` from outside."""
-    found = _classes.get(base)
-    if found is None:
-        body = {
-            "__slots__": ("_compiler",),
-            "__doc__": base.__doc__,
-            "__module__": base.__module__,
-            "__qualname__": base.__qualname__,
-            "_compiled_forward": property(lambda self: self._compiler),
-            "explain": lambda self: self._compiler.explain(),
-            "graph": property(lambda self: self._compiler.graph),
-            "fused_graph": property(lambda self: self._compiler.fused_graph),
-            "__deepcopy__": _copy_compiled,
-            "__reduce_ex__": _reduce_compiled,
-        }
-        found = _classes[base] = type(base.__name__, (base,), body)
-        found._original_class = base
-    return found
-
-
-def _original(self: Any) -> Any:
-    """A plain instance on the same attributes."""
-    plain = object.__new__(type(self)._original_class)
-    object.__setattr__(plain, "__dict__", self.__dict__)
-    return plain
-
-
-def _copy_compiled(self: Any, memo: dict) -> Any:
-    from copy import deepcopy
-
-    return _compiled_module(deepcopy(_original(self), memo), self._compiler.backend, self._compiler.threads)
-
-
-def _reduce_compiled(self: Any, protocol: int) -> Any:
-    return _compiled_module, (_original(self), self._compiler.backend, self._compiler.threads)
+        """By name if it replaced the function under that name, as a decorator does."""
+        name = getattr(self, "__qualname__", "")
+        found: Any = sys.modules.get(getattr(self, "__module__", ""))
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return name if found is self else (CompiledFunction, (self.fn, self.backend, self.threads))

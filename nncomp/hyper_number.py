@@ -1,124 +1,177 @@
 """Hyper-parameters of a traced optimizer step: numbers that are inputs of the compiled program.
 
-An optimizer reads `group["lr"]` as a plain number. While its step is traced it gets a `HyperNumber`: a
-float that also stands for a 0-d float64 input of the graph. Arithmetic gives tensors of the graph, so
-a scheduler never causes a recompile; comparisons (`momentum != 0`) use the number, and their outcome
-becomes a guard.
+An optimizer reads `group["lr"]` as a plain number. While its step is traced it gets a
+`HyperNumber`, which also stands for a 0-d float64 input of the graph. Arithmetic gives more of
+them, so a scheduler never causes a recompile. What Python code does with the value itself (a
+comparison, `math.sqrt`) is written down as a condition under which the program may be used again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import numbers
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 
-class HyperNumber(float):
-    """A float whose arithmetic is recorded; `tensor` is what it is in the graph."""
 
-    tensor: Any
-    note: Callable[[str, float, bool], None]
+class Condition:
+    """What a traced step took for granted about its hyper-parameters."""
 
-    @classmethod
-    def make(cls, value: float, tensor: Any, note: Callable[[str, float, bool], None]):
-        made = cls(value)
-        made.tensor, made.note = tensor, note
-        return made
+    def __init__(self, words: str, holds: Callable[[Sequence[float]], bool]):
+        self.words, self.holds = words, holds
 
-    def _with(self, value: Any, tensor: Any) -> Any:
-        return HyperNumber.make(float(value), tensor, self.note)
 
-    def _compare(self, symbol: str, other: Any, outcome: bool) -> bool:
-        self.note(symbol, float(other), outcome)
-        return outcome
+class HyperNumber:
+    """A number, its name, and how to compute it: in the graph, and from the values of a step."""
+
+    __slots__ = ("value", "name", "tensor", "read", "conditions")
+
+    def __init__(
+        self,
+        value: float,
+        name: str,
+        tensor: Any,
+        read: Callable[[Sequence[float]], float],
+        conditions: list[Condition],
+    ):
+        self.value, self.name, self.tensor = value, name, tensor
+        self.read, self.conditions = read, conditions
 
     # A number stays a number (with a graph side); with a tensor the result is that tensor's.
 
-    def __add__(self, other: Any) -> Any:
-        if is_tensor(other):
-            return self.tensor + other
-        return self._with(float(self) + other, self.tensor + plain(other))
+    def _arithmetic(self, op: Callable, other: Any, symbol: str, swapped: bool = False) -> Any:
+        a, b = (other, self) if swapped else (self, other)
+        if hasattr(other, "_type"):
+            return op(_graph_side(a), _graph_side(b))
+        if not isinstance(other, (HyperNumber, int, float, np.generic)):
+            return NotImplemented
+        read_a, read_b = _reader(a), _reader(b)
+        return HyperNumber(
+            float(op(_number(a), _number(b))),
+            f"({_words(a)} {symbol} {_words(b)})",
+            op(_graph_side(a), _graph_side(b)),
+            lambda values: op(read_a(values), read_b(values)),
+            self.conditions,
+        )
 
-    __radd__ = __add__
+    def __add__(self, other: Any) -> Any:
+        return self._arithmetic(operator.add, other, "+")
+
+    def __radd__(self, other: Any) -> Any:
+        return self._arithmetic(operator.add, other, "+", True)
 
     def __sub__(self, other: Any) -> Any:
-        if is_tensor(other):
-            return self.tensor - other
-        return self._with(float(self) - other, self.tensor - plain(other))
+        return self._arithmetic(operator.sub, other, "-")
 
     def __rsub__(self, other: Any) -> Any:
-        if is_tensor(other):
-            return other - self.tensor
-        return self._with(other - float(self), plain(other) - self.tensor)
+        return self._arithmetic(operator.sub, other, "-", True)
 
     def __mul__(self, other: Any) -> Any:
-        if is_tensor(other):
-            return self.tensor * other
-        return self._with(float(self) * other, self.tensor * plain(other))
+        return self._arithmetic(operator.mul, other, "*")
 
-    __rmul__ = __mul__
+    def __rmul__(self, other: Any) -> Any:
+        return self._arithmetic(operator.mul, other, "*", True)
 
     def __truediv__(self, other: Any) -> Any:
-        if is_tensor(other):
-            return self.tensor / other
-        return self._with(float(self) / other, self.tensor / plain(other))
+        return self._arithmetic(operator.truediv, other, "/")
 
     def __rtruediv__(self, other: Any) -> Any:
-        if is_tensor(other):
-            return other / self.tensor
-        return self._with(other / float(self), plain(other) / self.tensor)
+        return self._arithmetic(operator.truediv, other, "/", True)
 
-    def __pow__(self, other: Any, modulo: None = None) -> Any:
-        if is_tensor(other):
-            return self.tensor**other
-        return self._with(float(self) ** other, self.tensor ** plain(other))
+    def __pow__(self, other: Any) -> Any:
+        return self._arithmetic(operator.pow, other, "**")
 
-    def __rpow__(self, other: Any, modulo: None = None) -> Any:
-        if is_tensor(other):
-            return other**self.tensor
-        return self._with(other ** float(self), plain(other) ** self.tensor)
+    def __rpow__(self, other: Any) -> Any:
+        return self._arithmetic(operator.pow, other, "**", True)
 
     def __neg__(self) -> Any:
-        return self._with(-float(self), -self.tensor)
+        return self._arithmetic(operator.mul, -1.0, "*")
 
-    def __eq__(self, other: object) -> bool:
-        return self._compare("==", other, float(self) == other)
+    def __pos__(self) -> Any:
+        return self
 
-    def __ne__(self, other: object) -> bool:
-        return self._compare("!=", other, float(self) != other)
+    # What reads the value becomes a condition.
 
-    def __lt__(self, other: Any) -> bool:
-        return self._compare("<", other, float(self) < other)
+    def _compare(self, op: Callable, other: Any, symbol: str) -> Any:
+        if hasattr(other, "_type"):
+            return op(self.tensor, other)
+        if not isinstance(other, (HyperNumber, int, float, np.generic)):
+            return NotImplemented
+        outcome = bool(op(self.value, _number(other)))
+        read_other = _reader(other)
+        words = f"{self.name} {symbol} {_words(other)} is {not outcome} now"
+        holds = lambda values: bool(op(self.read(values), read_other(values))) is outcome  # noqa: E731
+        self.conditions.append(Condition(words, holds))
+        return outcome
 
-    def __le__(self, other: Any) -> bool:
-        return self._compare("<=", other, float(self) <= other)
+    def __eq__(self, other: object) -> Any:
+        return self._compare(operator.eq, other, "==")
 
-    def __gt__(self, other: Any) -> bool:
-        return self._compare(">", other, float(self) > other)
+    def __ne__(self, other: object) -> Any:
+        return self._compare(operator.ne, other, "!=")
 
-    def __ge__(self, other: Any) -> bool:
-        return self._compare(">=", other, float(self) >= other)
+    def __lt__(self, other: Any) -> Any:
+        return self._compare(operator.lt, other, "<")
+
+    def __le__(self, other: Any) -> Any:
+        return self._compare(operator.le, other, "<=")
+
+    def __gt__(self, other: Any) -> Any:
+        return self._compare(operator.gt, other, ">")
+
+    def __ge__(self, other: Any) -> Any:
+        return self._compare(operator.ge, other, ">=")
 
     def __bool__(self) -> bool:
-        return self._compare("!=", 0.0, float(self) != 0)
+        return self._compare(operator.ne, 0.0, "!=")
+
+    def __float__(self) -> float:
+        """The value, which the program then depends on."""
+        words = f"{self.name} is not {self.value} any more"
+        self.conditions.append(Condition(words, lambda values: self.read(values) == self.value))
+        return self.value
+
+    def __int__(self) -> int:
+        return int(float(self))
+
+    def __abs__(self) -> float:
+        return abs(float(self))
+
+    def __round__(self, digits: int | None = None) -> float:
+        return round(float(self), digits)
+
+    def __floordiv__(self, other: Any) -> float:
+        return float(self) // other
+
+    def __mod__(self, other: Any) -> float:
+        return float(self) % other
 
     def __hash__(self) -> int:
-        return float.__hash__(self)
+        return hash(float(self))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(float(self), dtype or np.float64)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.value}>"
 
 
-def is_tensor(value: Any) -> bool:
-    return hasattr(value, "type_")
+numbers.Real.register(HyperNumber)
 
 
-def plain(value: Any) -> Any:
-    """The graph side of a HyperNumber, other numbers as they are."""
+def _graph_side(value: Any) -> Any:
     return value.tensor if isinstance(value, HyperNumber) else value
 
 
-COMPARE = {
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-}
+def _number(value: Any) -> float:
+    return value.value if isinstance(value, HyperNumber) else value
+
+
+def _reader(value: Any) -> Callable[[Sequence[float]], float]:
+    return value.read if isinstance(value, HyperNumber) else lambda values: value
+
+
+def _words(value: Any) -> str:
+    return value.name if isinstance(value, HyperNumber) else str(value)

@@ -204,7 +204,8 @@ def _keep_operand(x: Any, node: tape.TapeNode) -> None:
 
 
 def _overlaps(array: np.ndarray) -> bool:
-    return any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
+    pairs = zip(array.strides, array.shape, strict=True)
+    return array.size > 0 and any(s == 0 and n > 1 for s, n in pairs)
 
 
 def _through_windows(x: Any) -> bool:

@@ -1,7 +1,8 @@
 """What a traced function reads beside its arguments: globals, closures, attributes of its object.
 
-A graph freezes these values, so a program is used again only while they are the same. Functions that
-are called by name, and methods called on the same object, are followed; this package's own are not.
+A graph freezes these values, so a program is used again only while they are the same. Functions
+that are called by name, and methods called on the same object, are followed; this package's own
+are not.
 """
 
 from __future__ import annotations
@@ -23,10 +24,20 @@ MAX_ENTRIES = 64  # of a list, dict or set whose content is compared
 class NamesGuard(Guard):
     """Names that still mean what they meant when the graph was recorded."""
 
-    def __init__(self, functions: Iterable[Callable]):
+    def __init__(self, functions: Iterable[Callable], objects: Iterable[Any] = ()):
+        """Watch what `functions` read, also of `objects`, which are among their arguments."""
         self.names: list[tuple[Any, Any, Any, str]] = []  # (dict or cell, name, value, in words)
         self.contents: list[tuple[Any, Any, str]] = []  # (container, copy of it, in words)
         self._seen: set[Any] = set()
+        functions = list(functions)
+        self.follow(functions)
+        for function in functions:
+            code = getattr(function, "__code__", None)
+            for owner in objects if code is not None else ():
+                self._attributes(owner, _names_in(code)[1])
+
+    def follow(self, functions: Iterable[Callable]) -> None:
+        """Watch more functions."""
         for function in functions:
             self._follow(function, None)
 
@@ -49,7 +60,8 @@ class NamesGuard(Guard):
         for container, before, _ in self.contents:
             if not same_contents(before, container):
                 container.clear()
-                container.extend(before) if isinstance(container, list) else container.update(before)
+                add = container.extend if isinstance(container, list) else container.update
+                add(before)
 
     # -- collecting -------------------------------------------------------------------------------
 
@@ -60,8 +72,7 @@ class NamesGuard(Guard):
         if isinstance(function, types.MethodType):
             function, owner = function.__func__, function.__self__
         elif not isinstance(function, types.FunctionType):
-            call = getattr(type(function), "__call__", None)
-            function, owner = call, function
+            function, owner = type(function).__dict__.get("__call__"), function
         code = getattr(function, "__code__", None)
         if code is None or is_own_file(code.co_filename) or (code, id(owner)) in self._seen:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any
 
 from .nn._hooks import GLOBAL
@@ -17,14 +17,16 @@ class GlobalHooksGuard(Guard):
     """The hooks that run for every module."""
 
     def __init__(self) -> None:
-        self.ids = self._ids()
+        self.hooks = self._hooks()
 
-    def _ids(self) -> list[int]:
-        return [*map(id, GLOBAL.forward_pre.values()), *map(id, GLOBAL.forward.values())]
+    def _hooks(self) -> list[Any]:
+        return [*GLOBAL.forward_pre.values(), *GLOBAL.forward.values()]
 
     def check(self) -> str | None:
         """None if there are the same hooks."""
-        return None if self._ids() == self.ids else "the global module hooks changed"
+        if not (self.hooks or GLOBAL.forward_pre or GLOBAL.forward):
+            return None
+        return None if self._hooks() == self.hooks else "the global module hooks changed"
 
 
 class ProgramGuards(Guard):
@@ -54,10 +56,8 @@ class ProgramGuards(Guard):
         self._empty = [c for c in containers if not c]
         full = fields + [c for c in containers if c]
         self._views = [c.values() if isinstance(c, dict) else c for c in full]
-        self._ids, self._sizes = self._now(), list(map(len, self._views))
-
-    def _now(self) -> list[int]:
-        return list(map(id, chain.from_iterable(self._views)))
+        self._entries = list(chain.from_iterable(self._views))
+        self._sizes = list(map(len, self._views))
 
     def check(self) -> str | None:
         """None while all guards hold; else the reason of the first that does not."""
@@ -75,16 +75,16 @@ class ProgramGuards(Guard):
         return None
 
     def _modules_same(self) -> bool:
-        return (
+        return not self._owners or (
             not any(self._empty)
             and list(map(type, self._owners)) == self._classes
             and list(map(len, self._views)) == self._sizes
-            and self._now() == self._ids
+            and all(map(is_, chain.from_iterable(self._views), self._entries))
             and all(cls.forward is forward for cls, forward in self._forwards)
         )
 
     def _tensors_same(self) -> bool:
-        return (
+        return not self._watched or (
             list(map(_type, self._watched)) == self._types
             and list(map(_requires_grad, self._watched)) == self._requires
         )

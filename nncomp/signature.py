@@ -115,7 +115,8 @@ def describe_difference(old: Key, new: Key, names: Sequence[str] = ()) -> str:
         return f"the number of arguments changed from {len(a)} to {len(b)}"
     for i, (x, y) in enumerate(zip(a, b, strict=True)):
         if x != y:
-            return _difference(x, y, f"argument '{names[i]}'" if i < len(names) else f"argument {i}")
+            name = f"argument '{names[i]}'" if i < len(names) else f"argument {i}"
+            return _difference(x, y, name)
     return "which arguments are the same tensor changed"
 
 

@@ -11,9 +11,10 @@ from . import functions, printing
 from .functions.base import wrap_dim
 from .functions.binding import in_place_operator, operator, reflected
 from .functions.in_place_methods import InPlaceMethods
+from .tensor_more import MoreMethods
 
 
-class TensorMethods(InPlaceMethods):
+class TensorMethods(InPlaceMethods, MoreMethods):
     """The numeric methods of Tensor."""
 
     # -- operators

@@ -79,4 +79,4 @@ def _blocks(shape: Sequence[int], strides: Strides) -> list[tuple[int, int]]:
 
 def has_overlap(shape: Sequence[int], strides: Strides) -> bool:
     """True if several elements are one place in memory, as after expand."""
-    return any(s == 0 and n > 1 for n, s in zip(shape, strides, strict=True))
+    return 0 not in shape and any(s == 0 and n > 1 for n, s in zip(shape, strides, strict=True))

@@ -9,13 +9,14 @@ import numpy as np
 
 from . import scope
 from .autograd.modes import state
-from .ir import Graph, Node, input_node, ops
+from .ir import Graph, Node, input_node
 from .ir.graph import toposort, with_operands
 from .trace_error import TraceError, trace_error
 from .trace_function import hook_call, recording
 from .trace_guards import ModuleGuard, TensorGuard
 from .trace_memory import GraphStorage
-from .trace_result import Output, Traced
+from .trace_outputs import Results
+from .trace_result import Traced
 from .trace_tracer import Tracer
 from .trace_values import map_leaves, named_arguments, unique_name
 
@@ -23,8 +24,11 @@ from .trace_values import map_leaves, named_arguments, unique_name
 class Recorder:
     """One call of trace_call, from the arguments to the Traced."""
 
-    def __init__(self, function: Callable, args: tuple, kwargs: dict, root: Any):
+    def __init__(
+        self, function: Callable, args: tuple, kwargs: dict, root: Any, share_results: bool
+    ):
         self.function, self.args, self.kwargs = function, args, kwargs
+        self.share_results = share_results
         self.roots = dict(_roots(function, root, args))
         self.tracer = Tracer()
         self.guards = [
@@ -52,7 +56,6 @@ class Recorder:
         known = {id(g.module) for g in self.guards}
         found = [(n, m) for n, m in module.named_modules(prefix=path) if id(m) not in known]
         met = [ModuleGuard(n, m) for n, m in found if not _is_new(m)]
-        _refuse_backward_hooks(met)
         self.guards += met
 
     def run(self) -> Traced:
@@ -62,10 +65,14 @@ class Recorder:
         top = next(iter(self.roots.values()), None)
         with scope.tracing(top, self._meet), recording(tracer, state.grad_enabled):
             args, kwargs = self._arguments()
-            structure, outputs = self._outputs(self.function(*args, **kwargs))
+            result = self.function(*args, **kwargs)
+            results = Results(result, self.inputs, self.traced_arguments, self.share_results)
+            outputs = results.computed
             nodes = [tracer.node_of(y) for y in outputs]
             writes = [(name, tracer.node_of(x)) for name, x in self._reassigned_state()]
             grads = self._grads()
+            captured = [s.origin for s in self._captures()]
+            reached = results.inputs_behind([*captured, *self.traced_arguments])
             writes += [(name, tracer.node_of(g)) for _, name, g in grads if g is not None]
             writes = self._writes() + writes
             replaced = self._hooks()
@@ -83,7 +90,8 @@ class Recorder:
             draws=tracer.draws,
             guards=[*self.guards, *(TensorGuard(_name(s), s.origin) for s in captures)],
             grads=[(x, None if g is None else where[name]) for x, name, g in grads],
-            structure=structure,
+            structure=results.structure,
+            reached=reached,
         )
 
     def _graph(self, nodes: list[Node], names: list[str]) -> Graph:
@@ -118,41 +126,11 @@ class Recorder:
         storage = GraphStorage(node, node.attrs["name"], strides, x.requires_grad)
         inner = self.tracer.wrap(node)
         inner._storage, inner._requires_grad = storage, x.requires_grad
+        inner._grad = x._grad
         self.inputs.append(storage)
         self.examples.append(x)
         self.traced_arguments.append(inner)
         return inner
-
-    def _outputs(self, result: Any) -> tuple[Any, list[Any]]:
-        """The structure with Outputs in place of tensors, and the tensors to compute."""
-        outputs: list[Any] = []
-        numbers: dict[int, int] = {}
-        origins = {id(s): i for i, s in enumerate(self.inputs)}
-
-        def place(y: Any, path: str) -> Any:
-            if not hasattr(y, "_type"):
-                return y
-            if y._tracer is None:
-                return Output(capture=y)
-            storage, chain = _origin(y)
-            if storage is not None and hasattr(storage.origin, "_type"):
-                if not self._is_other_history(y, storage):
-                    return Output(capture=storage.origin, chain=chain)
-            if id(y) not in numbers:
-                numbers[id(y)] = len(outputs)
-                outputs.append(y)
-            argument = origins.get(id(storage)) if storage is not None else None
-            if argument is not None and self._is_other_history(y, storage):
-                argument = None
-            return Output(numbers[id(y)], argument, None, chain)
-
-        return map_leaves(result, place), outputs
-
-    def _is_other_history(self, y: Any, storage: GraphStorage) -> bool:
-        """True if replaying the views of `y` on the caller's tensor would lose its gradient."""
-        if y.requires_grad and storage.writes:
-            return True
-        return any(op is not ops.detach and op is ops.unfold for op, _ in y._chain)
 
     # -- what forward changed ---------------------------------------------------------------------
 
@@ -200,7 +178,7 @@ class Recorder:
         return _name(storage), new
 
     def _grads(self) -> list[tuple[Any, str, Any]]:
-        """(tensor, output name, new gradient) for eager tensors whose .grad changed."""
+        """(tensor or argument number, output name, new gradient) where .grad changed."""
         found = []
         for x, fields, _ in list(self.tracer.remembered.values()):
             if x._requires_grad != fields.get("_requires_grad", False) and x._grad_fn is None:
@@ -211,6 +189,15 @@ class Recorder:
             if x._grad is not fields.get("_grad"):
                 name = _name(self.tracer.capture(x))
                 found.append((x, f"{name}.grad", x._grad))
+        rows = zip(self.inputs, self.traced_arguments, self.examples, strict=True)
+        for number, (storage, inner, x) in enumerate(rows):
+            if inner._grad is not x._grad:
+                if not x.is_leaf:
+                    raise TraceError(
+                        f"backward() inside of the graph reaches argument '{_name(storage)}', "
+                        "which has a history outside of it; detach() it, or call backward() outside"
+                    )
+                found.append((number, f"{_name(storage)}.grad", inner._grad))
         return found
 
     def _hooks(self) -> dict[Node, Node]:
@@ -263,15 +250,6 @@ def _extent(item: tuple[GraphStorage, np.ndarray]) -> tuple[int, int, GraphStora
         low += min(step * (n - 1), 0)
         high += max(step * (n - 1), 0)
     return low, high + array.itemsize * bool(array.size), storage, array
-
-
-def _origin(y: Any) -> tuple[GraphStorage | None, tuple]:
-    """The storage that a traced tensor began on, and the ops (with `detach`) that lead to it."""
-    storage, chain = y._storage, y._chain
-    while storage is not None and storage.source is not None:
-        storage, place = storage.source
-        chain = (*place, (ops.detach, {}), *chain)
-    return storage, chain
 
 
 def _changed_entries(old: Any, new: Any) -> list[tuple[str, Any, Any]] | None:

@@ -9,7 +9,7 @@ from typing import Any
 from . import inplace
 from .ir import Graph, ops
 from .trace_guards import Guard
-from .trace_values import map_leaves
+from .trace_values import fresh_containers, map_leaves
 
 
 @dataclass
@@ -23,8 +23,10 @@ class Traced:
     n_results      number of plain outputs
     requires_grad  for each plain output: may gradients be asked for it
     draws          how many random keys one call takes
+    reached        for each plain output: the numbers of the inputs that get a gradient from it
     guards         what must hold for the graph to be used again
-    grads          (tensor, output number): set its .grad to that output (None: to None)
+    grads          (tensor or argument number, output number): set its .grad to that output
+                   (None: to None)
     """
 
     graph: Graph
@@ -36,18 +38,20 @@ class Traced:
     guards: list[Guard]
     grads: list[tuple[Any, int | None]]
     structure: Any = field(repr=False)
+    reached: list[set[int]] = field(default_factory=list)
 
     def rebuild(self, values: Sequence, arguments: Sequence | None = None) -> Any:
         """What the function returned, with `values` for the plain outputs.
 
         An output that is an argument, or a view of one, is taken from `arguments` (the tensors of
-        this call, in order) if they are given, so that it shares memory as it does eagerly.
+        this call, in order) if they are given, so that it shares memory as it does eagerly. Lists
+        and dicts are new ones at each call.
         """
 
         def place(leaf: Any, path: str) -> Any:
             return leaf.take(values, arguments) if isinstance(leaf, Output) else leaf
 
-        return map_leaves(self.structure, place)
+        return map_leaves(fresh_containers(self.structure), place)
 
 
 class Output:
@@ -59,8 +63,11 @@ class Output:
         argument: int | None = None,
         capture: Any = None,
         chain: tuple = (),
+        base: bool = False,
     ):
+        """`base`: the plain output is memory that several results see, each through its chain."""
         self.number, self.argument, self.capture, self.chain = number, argument, capture, chain
+        self.base = base
 
     def take(self, values: Sequence, arguments: Sequence | None) -> Any:
         """The tensor for the caller."""
@@ -68,6 +75,8 @@ class Output:
             source = self.capture
         elif self.argument is not None and arguments is not None:
             source = arguments[self.argument]
+        elif self.base:
+            source = values[self.number]
         else:
             return values[self.number]
         for op, attrs in self.chain:

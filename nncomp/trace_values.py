@@ -36,6 +36,21 @@ def map_leaves(value: Any, visit: Callable[[Any, str], Any], path: str = "") -> 
     return visit(value, path)
 
 
+def fresh_containers(value: Any) -> Any:
+    """The same structure in new lists, dicts and dataclasses, which the caller may change."""
+    if isinstance(value, tuple):
+        items = [fresh_containers(v) for v in value]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    if type(value) is list:
+        return [fresh_containers(v) for v in value]
+    if isinstance(value, dict):
+        made = copy.copy(value)
+        for key in value:
+            made[key] = fresh_containers(value[key])
+        return made
+    return value
+
+
 def _same(new: Iterable, old: Iterable) -> bool:
     return all(a is b for a, b in zip(new, old, strict=True))
 

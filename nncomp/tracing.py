@@ -29,16 +29,21 @@ def trace(function: Callable, *args: Any, **kwargs: Any) -> Graph:
 
 
 def trace_call(
-    function: Callable, args: tuple = (), kwargs: dict | None = None, root: Any = None
+    function: Callable,
+    args: tuple = (),
+    kwargs: dict | None = None,
+    root: Any = None,
+    share_results: bool = False,
 ) -> Traced:
     """Record `function(*args, **kwargs)`.
 
     `root` is the module whose parameters give the captured tensors their names; by default the
     function itself, the object whose method it is, or the modules that the function refers to.
+    With `share_results`, results that share memory come from one output, as views of it.
     """
     if state.tracer is not None:
         raise trace_error("a graph is being recorded already; call the function itself")
-    recorder = Recorder(function, args, kwargs or {}, root)
+    recorder = Recorder(function, args, kwargs or {}, root, share_results)
     try:
         return recorder.run()
     finally:

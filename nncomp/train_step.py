@@ -7,22 +7,26 @@ hyper-parameters are inputs of it.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from operator import is_
 from typing import Any
 
 import numpy as np
 
-from . import autograd, backends
+from . import autograd, backends, dispatch
 from .autograd.modes import enable_grad, no_grad
-from .compiled_call import Binding, _wrap, why_stale
-from .hyper_number import COMPARE, HyperNumber
-from .signature import describe_difference, signature
+from .binding import Binding, Source
+from .compiled_call import all_guards, trace_guarded, wrap_all
+from .compiler import check_options
+from .hyper_number import Condition
+from .ir.types import TensorType, float64
+from .optimizer_options import FIXED, Options
+from .program_cache import ProgramCache
+from .signature import signature
 from .tensor import Tensor
-from .tracing import trace_call
-
-SKIPPED = {"params", "param_names"}
+from .trace_error import TraceError
 
 
 def compile_train_step(
@@ -36,195 +40,224 @@ def compile_train_step(
     """`step(*inputs, target) -> loss` (a 0-d tensor) that also updates the model's parameters.
 
     One call does what eager code does with `loss = loss_fn(model(*inputs), target)`,
-    `loss.backward()`, `optimizer.step()`, `optimizer.zero_grad()`. Parameters, buffers and optimizer
-    state are updated in place, so `state_dict()` of both stays true; `.grad` is not filled. Learning
-    rates and other float hyper-parameters are inputs: schedulers never cause a recompile.
+    `loss.backward()`, `optimizer.step()`, `optimizer.zero_grad()`. Parameters, buffers and
+    optimizer state are updated in place, so `state_dict()` of both stays true; `.grad` is not
+    filled. Learning rates and other float hyper-parameters are inputs: schedulers never cause a
+    recompile.
     """
-    backends.get(backend)
+    check_options(backend, threads)
     return TrainStep(model, loss_fn, optimizer, backend, threads)
 
 
-class TrainStep:
+class TrainStep(ProgramCache):
     """A compiled training step; see `compile_train_step`."""
 
+    title = "train step"
+
     def __init__(self, model, loss_fn, optimizer, backend: str, threads: int | None):
+        super().__init__()
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
         self.backend, self.threads = backend, threads
-        self.programs: dict[Any, list[_StepProgram]] = {}
-        self.reasons: list[str] = []
-        self._lock = threading.RLock()
 
     def __call__(self, *args: Any) -> Tensor:
         if len(args) < 2:
             raise TypeError(f"a train step takes inputs and a target, got {len(args)} argument(s)")
+        if self.optimizer._optimizer_step_pre_hooks:
+            raise RuntimeError(
+                "the optimizer has a step pre-hook, which cannot run inside of a compiled step; "
+                "remove it, or train eagerly"
+            )
         with enable_grad():
             leaves, key = signature(args, {})
         with self._lock:
-            program = self._find(key) or self._compile(key, args, leaves)
-            return program(leaves)
-
-    def _find(self, key: Any) -> _StepProgram | None:
-        return next((p for p in self.programs.get(key, ()) if p.stale() is None), None)
-
-    def _compile(self, key: Any, args: tuple, leaves: list) -> _StepProgram:
-        same = self.programs.get(key)
-        if same:
-            self.reasons.append(str(same[-1].stale()))
-        elif self.programs:
-            self.reasons.append(describe_difference(list(self.programs)[-1], key))
-        else:
-            self.reasons.append("first call")
-        made = _StepProgram(self, args, leaves)
-        self.programs.setdefault(key, []).append(made)
-        return made
-
-    def explain(self) -> str:
-        """Why each program was compiled, and what it consists of."""
-        lines = [f"train step: {sum(map(len, self.programs.values()))} program(s)"]
-        lines += [f"  {i}: {reason}" for i, reason in enumerate(self.reasons)]
-        lines += [p.summary() for ps in self.programs.values() for p in ps]
-        return "\n".join(lines)
-
-    @property
-    def last(self) -> _StepProgram:
-        programs = [p for ps in self.programs.values() for p in ps]
-        if not programs:
-            raise RuntimeError("the train step was not called yet, so nothing is compiled")
-        return programs[-1]
-
-    @property
-    def graph(self) -> Any:
-        """The traced Graph (forward, backward and update) of the program compiled last."""
-        return self.last.graph
-
-    @property
-    def fused_graph(self) -> Any:
-        """The Graph of kernels of the program compiled last."""
-        return self.last.runner.fused_graph
+            program = self.find(key, leaves)
+            if program is None:
+                program = self.find_or_make(key, leaves, lambda: _StepProgram(self, args))
+            loss = program(leaves)
+        for hook in tuple(self.optimizer._optimizer_step_post_hooks.values()):
+            hook(self.optimizer, (), {})
+        return loss
 
 
 class _StepProgram:
     """One traced and compiled step."""
 
-    def __init__(self, step: TrainStep, args: tuple, leaves: list):
+    def __init__(self, step: TrainStep, args: tuple):
         start = time.perf_counter()
-        self.optimizer = step.optimizer
-        self.threads = step.threads
-        self.hypers = _hyper_parameters(step.optimizer)
-        self.comparisons: list[tuple[int, str, float, bool]] = []
-        self.statics = _static_options(step.optimizer)
-        step.optimizer.init_state()
-        values = [Tensor._wrap(np.array(v, np.float64)) for _, _, _, v in self.hypers]
-        body = _StepBody(step, self.hypers, self._note)
-        self.traced = trace_call(body.run, (values, *args), {}, root=step.model)
-        self.graph = self.traced.graph
-        self.binding = Binding(self.traced)
-        traced_at = time.perf_counter()
-        self.runner = backends.get(step.backend).compile(self.graph)
+        self.step, self.optimizer = step, step.optimizer
+        with _state_unless_error(self.optimizer):
+            self.optimizer.init_state()
+            self.options = self.current = Options(self.optimizer)
+            self.numbers = [np.zeros(()) for _ in self.options.numbers]
+            scalar = TensorType((), float64)
+            self.hypers = [dispatch.wrap(x, scalar) for x in self.numbers]
+            body = _StepBody(step, self.options)
+            functions = [step.loss_fn, step.model]
+            with _frozen_state(self.optimizer):
+                run_args = (self.hypers, *args)
+                self.traced, names = trace_guarded(functions, body.run, run_args, {}, step.model)
+            self.conditions = body.conditions
+            groups = self.optimizer.param_groups
+            options = [v for group in groups for name, v in group.items() if name not in FIXED]
+            self._mutable = any(isinstance(v, (list, Tensor)) for v in options)
+            self._values: list[Any] = []
+            self.hooks = self._tensor_hooks()
+            sources = list(self._state_sources())
+            self.guards = all_guards(self.traced, names, sources)
+            self.graph = self.traced.graph
+            self.binding = Binding(self.traced, sources)
+            traced_at = time.perf_counter()
+            self.runner = backends.get(step.backend).compile(self.graph)
+        outputs = zip(self.graph.outputs, self.graph.output_names, strict=True)
+        self.types = [node.type for node, name in outputs if not name]
         self.seconds = traced_at - start, time.perf_counter() - traced_at
 
-    def _note(self, number: int):
-        def note(symbol: str, other: float, outcome: bool) -> None:
-            self.comparisons.append((number, symbol, other, outcome))
+    @property
+    def fused_graph(self) -> Any:
+        """The Graph of kernels."""
+        return self.runner.fused_graph
 
-        return note
+    def _parameters(self) -> Iterator[Tensor]:
+        return (p for group in self.optimizer.param_groups for p in group["params"])
 
-    def stale(self) -> str | None:
+    def _tensor_hooks(self) -> list[tuple]:
+        hooks = (p._backward_hooks for p in self._parameters())
+        return [tuple(map(id, h.values())) for h in hooks if h]
+
+    def _state_sources(self) -> Iterator[Source]:
+        """Where the optimizer keeps its tensors: load_state_dict puts others there."""
+        optimizer = self.optimizer
+        for number, p in enumerate(self._parameters()):
+            for name, value in optimizer.state.get(p, {}).items():
+                if isinstance(value, Tensor):
+
+                    def find(leaves: Any, p: Tensor = p, name: str = name) -> Tensor | None:
+                        return optimizer.state.get(p, {}).get(name)
+
+                    words = f"state '{name}' of parameter {number} in the optimizer"
+                    yield Source(value, find, words)
+
+    def stale(self, leaves: list) -> str | None:
         """Why this program does not fit any more; None if it does."""
-        if _static_options(self.optimizer) != self.statics:
-            return "an option of the optimizer changed"
-        values = [v for *_, v in _hyper_parameters(self.optimizer)]
-        for number, symbol, other, outcome in self.comparisons:
-            if COMPARE[symbol](values[number], other) != outcome:
-                _, name, _, _ = self.hypers[number]
-                return f"{name} {symbol} {other} is {not outcome} now"
-        return why_stale(self.traced)
+        reason = self._options_changed() or self.binding.stale(leaves)
+        if reason is not None and any(s.find(leaves) is None for _, s in self.binding.sources):
+            self.optimizer.init_state()
+            reason = self._options_changed() or self.binding.stale(leaves)
+        if reason is None and self._tensor_hooks() != self.hooks:
+            reason = "the hooks of a parameter changed"
+        return reason or self.guards.check()
+
+    def _options_changed(self) -> str | None:
+        """Read the options again if one of them may be another one than at the last step."""
+        groups = self.optimizer.param_groups
+        values = [v for group in groups for name, v in group.items() if name not in FIXED]
+        values += self._parameters()
+        same = len(values) == len(self._values) and all(map(is_, values, self._values))
+        if same and not self._mutable:
+            return None
+        self.current = Options(self.optimizer)
+        reason = self.options.difference(self.current, self.conditions)
+        self._values = [] if reason else values
+        return reason
 
     def __call__(self, leaves: list) -> Tensor:
-        values = [_wrap(np.array(v, np.float64)) for *_, v in _hyper_parameters(self.optimizer)]
-        tensors = self.binding.tensors([*values, *leaves])
-        arrays = self.binding.arrays(tensors)
+        """Run the step; `stale()` was asked just before, and read the options."""
+        for array, value in zip(self.numbers, self.current.numbers, strict=True):
+            array[()] = value
+        arguments = [*self.hypers, *leaves]
+        binding = self.binding
         with no_grad():
-            self.binding.before_writes(tensors)
-            results = self.runner(arrays, (), self.threads)
-            self.binding.after_writes(tensors, arrays)
-        plain = [_wrap(v) for v in results if v is not None]
+            tensors = binding.tensors(arguments)
+            binding.before_writes(tensors)
+            arrays = binding.arrays(tensors)
+            results = self.runner(arrays, (), self.step.threads)
+            binding.after_writes(tensors, arrays)
+        plain = wrap_all([v for v in results if v is not None], self.types)
         self.optimizer._opt_called = True
-        return self.traced.rebuild(plain, [*values, *leaves])
+        return self.traced.rebuild(plain, arguments)
 
-    def summary(self) -> str:
-        kernels = sum(n.name == "fused" for n in self.runner.fused_graph.nodes)
+    def summary(self) -> list[str]:
+        """Lines for explain(): sizes and times."""
+        kernels = sum(n.name == "fused" for n in self.fused_graph.nodes)
         trace, compile = self.seconds
-        return (
-            f"  {len(self.graph.nodes)} nodes -> {kernels} kernels "
-            f"(trace {trace * 1e3:.0f} ms, compile {compile * 1e3:.0f} ms)"
-        )
+        size = f"{len(self.graph.nodes)} nodes -> {kernels} kernels"
+        return [f"  {size} (trace {trace * 1e3:.0f} ms, compile {compile * 1e3:.0f} ms)"]
 
 
 class _StepBody:
     """The function that is traced: one eager training step on symbolic hyper-parameters."""
 
-    def __init__(self, step: TrainStep, hypers: list, note: Callable):
-        self.step, self.hypers, self.note = step, hypers, note
+    def __init__(self, step: TrainStep, options: Options):
+        self.step, self.options = step, options
+        self.conditions: list[Condition] = []
 
     def run(self, hyper_values: list, *args: Any) -> Tensor:
         *inputs, target = args
-        step = self.step
+        step, groups = self.step, self.step.optimizer.param_groups
         with enable_grad():
             loss = step.loss_fn(step.model(*inputs), target)
-        params = [p for g in step.optimizer.param_groups for p in g["params"] if p.requires_grad]
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"loss_fn must return a Tensor, got {type(loss).__name__}")
+        params = [p for g in groups for p in g["params"] if p.requires_grad]
         grads = autograd.grad(loss, params, allow_unused=True)
-        saved = [(p, p._grad) for p in params]
-        options = [dict(g) for g in step.optimizer.param_groups]
+        saved = [(p, p._grad) for g in groups for p in g["params"]]
+        options = [dict(g) for g in groups]
         try:
+            for p, _ in saved:
+                p._grad = None
             for p, g in zip(params, grads, strict=True):
                 p._grad = g
-            self._symbolic(hyper_values)
-            step.optimizer.step()
+            self.options.put_symbols(step.optimizer, hyper_values, self.conditions)
+            with _without_hooks(step.optimizer):
+                step.optimizer.step()
         finally:
             for p, g in saved:
                 p._grad = g
-            for group, old in zip(step.optimizer.param_groups, options, strict=True):
+            for group, old in zip(groups, options, strict=True):
+                group.clear()
                 group.update(old)
         return loss.detach()
 
-    def _symbolic(self, values: list) -> None:
-        """Put symbolic numbers where the optimizer finds its hyper-parameters."""
-        groups = self.step.optimizer.param_groups
-        for number, ((g, name, place, value), x) in enumerate(zip(self.hypers, values, strict=True)):
-            made = HyperNumber.make(value, x, self.note(number))
-            if place is None:
-                groups[g][name] = made
-            else:
-                old = groups[g][name]
-                groups[g][name] = (*old[:place], made, *old[place + 1 :])
+
+@contextmanager
+def _without_hooks(optimizer: Any) -> Iterator[None]:
+    """Step hooks do not run while the step is recorded, but at each call."""
+    hooks = optimizer._optimizer_step_post_hooks
+    optimizer._optimizer_step_post_hooks = type(hooks)()
+    try:
+        yield
+    finally:
+        optimizer._optimizer_step_post_hooks = hooks
 
 
-def _hyper_parameters(optimizer: Any) -> list[tuple[int, str, int | None, float]]:
-    """(group, option, place in a tuple, value) of every float option."""
-    found: list[tuple[int, str, int | None, float]] = []
-    for g, group in enumerate(optimizer.param_groups):
-        for name, value in group.items():
-            if name in SKIPPED:
-                continue
-            if name == "lr" and isinstance(value, Tensor):
-                found.append((g, name, None, value.item()))
-            elif name == "lr" or type(value) is float:
-                found.append((g, name, None, float(value)))
-            elif isinstance(value, tuple):
-                found += [(g, name, i, v) for i, v in enumerate(value) if type(v) is float]
-    return found
+@contextmanager
+def _state_unless_error(optimizer: Any) -> Iterator[None]:
+    """Put the optimizer's state back if the step cannot be compiled."""
+    saved = {p: dict(entries) for p, entries in optimizer.state.items()}
+    called = optimizer._opt_called
+    try:
+        yield
+    except BaseException:
+        optimizer.state.clear()
+        optimizer.state.update(saved)
+        optimizer._opt_called = called
+        raise
 
 
-def _static_options(optimizer: Any) -> tuple:
-    """Everything in the groups that is baked into a program."""
-    rows: list[Any] = []
-    for group in optimizer.param_groups:
-        rows.append(tuple(map(id, group["params"])))
-        rows += [
-            (name, value)
-            for name, value in group.items()
-            if name not in SKIPPED and isinstance(value, (bool, int, str, type(None)))
-            and not (name == "lr")
-        ]
-    return tuple(rows)
+@contextmanager
+def _frozen_state(optimizer: Any) -> Iterator[None]:
+    """TraceError if a step does more to its state than write tensors that exist already."""
+    before = {p: dict(entries) for p, entries in optimizer.state.items()}
+    yield
+    for p, entries in optimizer.state.items():
+        for name, value in entries.items():
+            old = before.get(p, {}).get(name)
+            if old is not value and not (isinstance(old, (int, float, str)) and old == value):
+                raise TraceError(
+                    f"{type(optimizer).__name__}.step() puts a new '{name}' into its state, which "
+                    "a compiled step cannot: create state in init_param() and update it in place; "
+                    "count steps in a tensor"
+                )
+
+
+__all__ = ["TrainStep", "compile_train_step"]

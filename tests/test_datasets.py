@@ -329,7 +329,7 @@ def test_loader_without_batches_and_with_own_sampler():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"num_workers": 2}, NotImplementedError, "num_workers=2.*use num_workers=0"),
+        ({"num_workers": 2, "prefetch_factor": 0}, ValueError, "prefetch_factor option"),
         ({"num_workers": -1}, ValueError, "num_workers option should be non-negative"),
         ({"timeout": -1}, ValueError, "timeout option should be non-negative"),
         ({"prefetch_factor": 2}, ValueError, "prefetch_factor"),

@@ -180,6 +180,8 @@ class RunWriter:
 
 def _conflict(before: Step, after: Step) -> bool:
     """Whether `after` touches what `before` wrote, or writes what it read."""
+    if before.part_of and before.part_of == after.part_of:
+        return False
     pairs = [(w, x) for w in before.writes for x in (*after.reads, *after.writes)]
     pairs += [(r, w) for r in before.reads for w in after.writes]
     return any(_overlap(a, b) for a, b in pairs)

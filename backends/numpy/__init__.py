@@ -5,33 +5,49 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
 from nncomp.ir.graph import Graph
 from nncomp.ir.interpret import interpret
 from nncomp.ir.passes import run_pipeline
+from nncomp.ir.passes.index_checks import index_checks, without_bounds
 
 
 class Runner:
     """Runs a graph node by node in numpy."""
 
+    prepared = None  # nothing is computed ahead of a call
+
     def __init__(self, graph: Graph):
-        self.graph = self.fused_graph = graph
+        self.check_graph, self.checks = index_checks(graph)
+        self.graph = self.fused_graph = without_bounds(graph)
         self.constant: tuple[str, ...] = ()
 
     def prepare(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Nothing: every call computes everything."""
         return []
 
-    def __call__(self, arrays: Sequence[np.ndarray], prepared=(), threads: int | None = None) -> list:
-        """New result arrays; updates of inputs are written into them and give None."""
+    def __call__(
+        self, arrays: Sequence[np.ndarray], prepared=(), threads: int | None = None
+    ) -> list:
+        """New result arrays; updates of inputs are written into them and give None.
+
+        IndexError, before anything is written, for an index tensor that points outside its axis.
+        """
+        if self.check_graph is not None:
+            ends = interpret(self.check_graph, *arrays)
+            for check, low, high in zip(self.checks, ends[::2], ends[1::2], strict=True):
+                error = check.error(int(low), int(high))
+                if error is not None:
+                    raise error
+        names = self.graph.output_names
         results = interpret(self.graph, *arrays)
-        names = self.graph.input_names
-        for target, value in zip(self.graph.output_names, results, strict=True):
-            if target:
-                np.copyto(arrays[names.index(target)], value)
-        return [
-            None if target else np.array(value)
-            for target, value in zip(self.graph.output_names, results, strict=True)
-        ]
+        # A result may be an input, or a view of one, that is overwritten below.
+        plain = [None if to else np.array(v) for to, v in zip(names, results, strict=True)]
+        new = [np.array(v) if to else None for to, v in zip(names, results, strict=True)]
+        inputs = self.graph.input_names
+        for to, value in zip(names, new, strict=True):
+            if to:
+                np.copyto(arrays[inputs.index(to)], value)
+        return plain
 
 
 def compile(graph: Graph, constant: Sequence[str] = ()) -> Runner:

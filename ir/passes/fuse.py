@@ -17,15 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..graph import Graph, Node, build_node, input_node
-from ..index import Var
-from ..lower import Lowering, NotFusible, domain_of, is_full_position
-from ..loops import Buffer
 from ..op import OPS, Creation, Movement
-from ..types import TensorType
-
-MAX_NODES = 48
-MAX_BUFFERS = 14
-SCATTER = ("index_add", "index_put")
+from .groups import SCATTER, Group
+from .order import is_alias
 
 
 def is_view(node: Node) -> bool:
@@ -35,46 +29,6 @@ def is_view(node: Node) -> bool:
     return isinstance(node.op, Movement) and len(node.inputs) == 1
 
 
-def is_reduction(node: Node) -> bool:
-    """One element reads many: worth computing once."""
-    return node.op.element is not None and node.name in REDUCTIONS
-
-
-REDUCTIONS = frozenset(
-    "sum prod amax argmax cumsum max_pool argmax_pool fold matmul conv conv_transpose conv_weight".split()
-)
-
-
-class Group:
-    """Nodes that become one kernel; `outputs` are those read outside, the root first."""
-
-    def __init__(self, root: Node):
-        self.root = root
-        self.members: set[Node] = {root}
-        self.outputs: list[Node] = [root]
-        self.center: Node | None = root if root.name == "contract" else None
-        self.row: frozenset[Var] | None = None  # loops that the reductions depend on
-        self.kind = "opaque"
-        if root.name in SCATTER:
-            self.kind = "scatter"
-        elif root.name == "contract":
-            self.kind = "contract"
-        elif root.op.element is not None:
-            self.kind = "map"
-        if is_reduction(root):
-            self.row = frozenset(domain_of(root.type.shape)[0])
-
-    def operands(self) -> list[Node]:
-        """What the members read from outside, in a stable order."""
-        seen = dict.fromkeys(x for n in self.ordered() for x in n.inputs if x not in self.members)
-        return list(seen)
-
-    def ordered(self) -> list[Node]:
-        from ..graph import toposort
-
-        return [n for n in toposort(self.outputs) if n in self.members]
-
-
 class Fusion:
     """The state of one run of the pass."""
 
@@ -82,9 +36,10 @@ class Fusion:
         self.graph = graph
         self.users = graph.users()
         self.results = set(graph.outputs)
+        self.number = {n: i for i, n in enumerate(graph.nodes)}
+        self.in_memory = _in_memory(graph)
         self.groups: list[Group] = []
         self.homes: dict[Node, list[Group]] = {}  # groups a node is a member of
-        self.owner: dict[Node, Group] = {}  # the group whose kernel stores it
 
     def run(self) -> list[Group]:
         for node in reversed(self.graph.nodes):
@@ -93,18 +48,20 @@ class Fusion:
 
     def _place(self, node: Node) -> None:
         readers = self._reader_groups(node)
+        if node in self.in_memory:
+            self._start(node)
+            return
         if is_view(node):
             self._place_view(node, readers)
             return
-        is_result = node in self.results
-        if node.op.element is None or node.name == "scan":
-            self._start(node)
-            return
-        if len(readers) == 1 and not is_result and self._join(node, readers[0], stored=False):
-            return
-        for group in sorted(readers, key=_extent, reverse=True):
-            if self._is_free_of_cycles(node, group) and self._join(node, group, stored=True):
+        if node.op.element is not None or node.name in SCATTER or node.name == "contract":
+            if len(readers) == 1 and node not in self.results and readers[0].join(node):
+                self._add(node, readers[0])
                 return
+            for group in sorted(readers, key=lambda g: g.extent, reverse=True):
+                if self._is_free_of_cycles(node, group) and group.join(node, stored=True):
+                    self._add(node, group)
+                    return
         self._start(node)
 
     def _reader_groups(self, node: Node) -> list[Group]:
@@ -113,82 +70,21 @@ class Fusion:
     def _place_view(self, node: Node, readers: list[Group]) -> None:
         stored = node in self.results
         for group in readers:
-            if self._reads_memory(node, group) or len(group.members) >= MAX_NODES:
-                stored = True
-            else:
+            if group.join_view(node):
                 self._add(node, group)
+            else:
+                stored = True
         if stored or not readers:
             self._start(node)
-
-    def _reads_memory(self, node: Node, group: Group) -> bool:
-        """Whether a member of the group must find this operand stored in memory."""
-        if group.kind == "opaque":
-            return True
-        return group.center is not None and node in group.center.inputs
 
     def _start(self, node: Node) -> None:
         group = Group(node)
         self.groups.append(group)
-        self.owner[node] = group
-        self.homes.setdefault(node, []).append(group)
+        self._add(node, group)
 
     def _add(self, node: Node, group: Group) -> None:
-        group.members.add(node)
+        group.top = max(group.top, self.number[node])
         self.homes.setdefault(node, []).append(group)
-
-    def _join(self, node: Node, group: Group, stored: bool) -> bool:
-        """Try to compute `node` inside `group`; with `stored` as a further result of its kernel."""
-        if self._reads_memory(node, group) or len(group.members) >= MAX_NODES:
-            return False
-        if group.kind == "scatter" and (stored or is_reduction(node) or node.name == "contract"):
-            return False
-        if len(group.operands()) + len(group.outputs) + len(node.inputs) > MAX_BUFFERS:
-            return False
-        if node.name == "contract":
-            if not self._can_be_center(node, group, stored):
-                return False
-            group.center, group.kind = node, "contract"
-        elif stored and node.type.size == 1 and not is_reduction(node):
-            return False  # a shared number: a large kernel should not wait for, or carry, it
-        elif is_reduction(node) or stored:
-            place = self._position(node, group)
-            if place is None:
-                return False
-            if is_reduction(node):
-                if group.center is not None or group.row not in (None, place):
-                    return False
-                group.row = place
-            elif group.center is not None and place != frozenset(_domain(group)):
-                return False
-        self._add(node, group)
-        if stored:
-            group.outputs.append(node)
-            self.owner[node] = group
-        return True
-
-    def _can_be_center(self, node: Node, group: Group, stored: bool) -> bool:
-        if group.center is not None or group.row is not None or group.kind != "map":
-            return False
-        if any(node in u.inputs and u.name == "contract" for u in group.members):
-            return False
-        place = self._position(node, group)
-        everything = frozenset(_domain(group))
-        whole = all(o.type.size == group.root.type.size for o in group.outputs)
-        return whole and place == everything
-
-    def _position(self, node: Node, group: Group) -> frozenset[Var] | None:
-        """The loops over which the group reads `node`, if it reads each element once there."""
-        trial = trial_lowering(group)
-        if trial is None:
-            return None
-        seen = trial.accesses.get(node, {})
-        if len(seen) != 1:
-            return None
-        (idx,) = seen
-        if not is_full_position(idx, node.type.shape):
-            return None
-        place = frozenset(i.terms[0][0] for i in idx if i.terms)
-        return place if place <= frozenset(_domain(group)) else None
 
     def _is_free_of_cycles(self, node: Node, group: Group) -> bool:
         """Storing `node` in `group` makes its other readers depend on the group's kernel."""
@@ -197,6 +93,8 @@ class Fusion:
         while stack:
             current = stack.pop()
             for out in current.outputs:
+                if self.number[out] > group.top:  # too late to be read by a member of the group
+                    continue
                 for following in self._reader_groups(out):
                     if following is group:
                         return False
@@ -204,29 +102,6 @@ class Fusion:
                         seen.add(id(following))
                         stack.append(following)
         return True
-
-
-def _extent(group: Group) -> int:
-    return group.root.type.size if group.kind != "opaque" else -1
-
-
-def _domain(group: Group) -> tuple[Var, ...]:
-    return domain_of(group.root.type.shape)[0]
-
-
-def trial_lowering(group: Group) -> Lowering | None:
-    """The group's scalar code with everything outside as memory; None if it has no such code."""
-    outside = [x for n in group.members for x in n.inputs if x not in group.members]
-    leaves = {x: Buffer("t", 0, x.type) for x in outside if isinstance(x.type, TensorType)}
-    domain, idx = domain_of(group.root.type.shape)
-    lowering = Lowering(leaves, domain, group.center)
-    try:
-        if group.kind == "scatter":
-            return None
-        lowering.at(group.root, idx)
-    except NotFusible:
-        return None
-    return lowering
 
 
 def fuse(graph: Graph) -> Graph:
@@ -278,8 +153,17 @@ def arguments_of(node: Node, new: dict[Node, Node]) -> tuple[Node, ...]:
 
 
 def _is_alias(group: Group) -> bool:
-    """A lone reshape: the same memory under another shape."""
-    return len(group.members) == 1 and group.root.name == "reshape"
+    """A lone view that is the operand's own memory."""
+    return len(group.members) == 1 and is_alias(group.root)
+
+
+def _in_memory(graph: Graph) -> set[Node]:
+    """Views that are (a contiguous part of) an input's memory: nothing to compute."""
+    found = set(graph.inputs)
+    for node in graph.nodes:
+        if is_alias(node) and node.inputs[0] in found:
+            found.add(node)
+    return found - set(graph.inputs)
 
 
 def _body(group: Group, operands: Iterable[Node]) -> Graph:

@@ -4,6 +4,26 @@
 from __future__ import annotations
 
 from .aliases import *  # noqa: F403
+from .analysis import (
+    bucketize,
+    combinations,
+    corrcoef,
+    cov,
+    cumulative_trapezoid,
+    diff,
+    gradient,
+    histogram,
+    nanmean,
+    nanmedian,
+    nanquantile,
+    pdist,
+    quantile,
+    searchsorted,
+    trapezoid,
+    trapz,
+    unravel_index,
+    vdot,
+)
 from .arithmetic import (
     add,
     addcdiv,
@@ -111,6 +131,27 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .decompositions import (
+    cholesky,
+    cholesky_inverse,
+    cholesky_solve,
+    det,
+    frobenius_norm,
+    inverse,
+    logdet,
+    matrix_exp,
+    matrix_power,
+    nuclear_norm,
+    pinverse,
+    qr,
+    slogdet,
+    svd,
+    triangular_solve,
+)
+from .draws import (
+    binomial,
+    poisson,
+)
 from .einstein import (
     einsum,
 )
@@ -150,6 +191,28 @@ from .join import (
     tile,
     vstack,
 )
+from .layers import (
+    adaptive_avg_pool1d,
+    alpha_dropout,
+    batch_norm,
+    bilinear,
+    celu,
+    channel_shuffle,
+    cosine_embedding_loss,
+    feature_alpha_dropout,
+    group_norm,
+    hardshrink,
+    hinge_embedding_loss,
+    layer_norm,
+    margin_ranking_loss,
+    pairwise_distance,
+    poisson_nll_loss,
+    prelu,
+    rms_norm,
+    rrelu,
+    selu,
+    triplet_margin_loss,
+)
 from .limits import (
     finfo,
     iinfo,
@@ -186,6 +249,21 @@ from .masks import (
     unique,
     unique_consecutive,
 )
+from .numbers import (
+    angle,
+    conj,
+    conj_physical,
+    imag,
+    is_conj,
+    is_neg,
+    isreal,
+    ldexp,
+    real,
+    resolve_conj,
+    resolve_neg,
+    sgn,
+    signbit,
+)
 from .pool import (
     avg_pool1d,
     avg_pool2d,
@@ -201,6 +279,17 @@ from .promotion import (
     can_cast,
     promote_types,
     result_type,
+)
+from .queries import (
+    broadcast_shapes,
+    fill,
+    get_device,
+    is_distributed,
+    is_inference,
+    is_same_size,
+    is_storage,
+    range,
+    typename,
 )
 from .random import (
     bernoulli,
@@ -262,6 +351,13 @@ from .scan import (
     cumsum,
     logcumsumexp,
 )
+from .scattering import (
+    index_reduce,
+    nonzero_static,
+    put,
+    renorm,
+    scatter_reduce,
+)
 from .selection import (
     clamp,
     clamp_max,
@@ -277,15 +373,58 @@ from .selection import (
 )
 from .sorting import (
     argsort,
-    bucketize,
     kthvalue,
     median,
     mode,
     msort,
-    quantile,
-    searchsorted,
     sort,
     topk,
+)
+from .special import (
+    digamma,
+    erfinv,
+    i0,
+    lgamma,
+    mvlgamma,
+    polygamma,
+    sinc,
+)
+from .special_values import (
+    frexp,
+    gcd,
+    igamma,
+    igammac,
+    lcm,
+    nextafter,
+)
+from .splits import (
+    as_strided,
+    as_strided_scatter,
+    diagonal_copy,
+    diagonal_scatter,
+    dsplit,
+    expand_copy,
+    hsplit,
+    narrow_copy,
+    permute_copy,
+    select_copy,
+    select_scatter,
+    slice_scatter,
+    split_copy,
+    split_with_sizes,
+    split_with_sizes_copy,
+    squeeze_copy,
+    sum_to_size,
+    t_copy,
+    transpose_copy,
+    unbind_copy,
+    unfold_copy,
+    unsafe_chunk,
+    unsafe_split,
+    unsafe_split_with_sizes,
+    unsqueeze_copy,
+    view_copy,
+    vsplit,
 )
 from .statistics import (
     cosine_similarity,
@@ -374,12 +513,20 @@ from .views import (
     view,
     view_as,
 )
+from .windows import (
+    bartlett_window,
+    blackman_window,
+    hamming_window,
+    hann_window,
+    kaiser_window,
+)
 
 # Methods whose names mean something else in the torch namespace, or are not in it.
 METHODS_ONLY = frozenset({
     "bfloat16", "bool", "byte", "char", "copy_", "cpu", "cuda", "double", "float", "getitem",
     "half", "int", "long", "new_empty", "new_full", "new_ones", "new_tensor", "new_zeros",
-    "pin_memory", "reverse_dims", "setitem", "short", "to", "trace", "type", "type_as",
+    "pin_memory", "reverse_dims", "setitem", "short", "sum_to_size", "to", "trace", "type",
+    "type_as",
 })  # fmt: skip
 
 __all__ = [

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from ..hyper_number import HyperNumber
 from ..ir import DType, Op, ops
 from ..ir import types as dt
 
 Number = bool | int | float
-OPERAND_NUMBERS = (bool, int, float, np.generic)
+OPERAND_NUMBERS = (bool, int, float, np.generic, HyperNumber)
 
 
 @functools.cache

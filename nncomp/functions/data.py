@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import DType
-from ..ir.types import dtype_of_numpy
+from ..ir.types import dtype_of_numpy, float64
 from .base import default_float, is_tensor
 
 
@@ -35,7 +35,7 @@ def _converted(array: np.ndarray, dtype: DType) -> np.ndarray:
 
 def _from_nested(data: Any, dtype: DType | None) -> np.ndarray:
     if isinstance(data, (bool, int, float)):
-        return _numbers([data], ())
+        return _numbers([data], (), dtype)
     if isinstance(data, str) or not hasattr(data, "__len__"):
         if hasattr(data, "__array__"):
             return np.array(data)
@@ -46,7 +46,7 @@ def _from_nested(data: Any, dtype: DType | None) -> np.ndarray:
     _flatten(plain, shape, 0, flat)
     if any(isinstance(x, np.ndarray) for x in flat):
         return _with_arrays(flat, shape)
-    return _numbers(flat, shape)
+    return _numbers(flat, shape, dtype)
 
 
 def _plain(data: Any) -> Any:
@@ -111,10 +111,11 @@ def _number(value: Any) -> Any:
     raise TypeError(f"new(): invalid data type '{type(value).__name__}'")
 
 
-def _numbers(flat: list, shape: tuple[int, ...]) -> np.ndarray:
+def _numbers(flat: list, shape: tuple[int, ...], dtype: DType | None) -> np.ndarray:
     kinds = set(map(type, flat))
     if any(issubclass(k, float) for k in kinds) or not flat:
-        numpy_type = default_float().numpy
+        # not through the default dtype if float64 is asked for: it would lose digits
+        numpy_type = (float64 if dtype is float64 else default_float()).numpy
     elif kinds == {bool}:
         numpy_type = np.dtype(bool)
     else:

@@ -38,7 +38,7 @@ def number_dtype(value: Any) -> DType:
         return dt.bool_
     if isinstance(value, int):
         return dt.int64
-    if isinstance(value, float):
+    if isinstance(value, (float, HyperNumber)):
         return default_float()
     raise TypeError(f"expected a Tensor or a number, got {type(value).__name__}")
 

@@ -103,26 +103,6 @@ def _any_nan(x: Any, axis: int) -> Any:
     return ops.amax(ops.bitwise_xor(ops.eq(x, x), constant(True, x.shape, dt.bool_)), axes=(axis,))
 
 
-def quantile(
-    input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *,
-    interpolation: str = "linear",
-) -> Any:  # fmt: skip
-    """The q-quantile along `dim` (flattened if None) for a number q, interpolated linearly."""
-    if interpolation != "linear":
-        raise NotImplementedError("quantile(): only interpolation='linear' is supported")
-    q = q.item() if hasattr(q, "type_") else q
-    if not 0.0 <= q <= 1.0:
-        raise RuntimeError(f"quantile() q must be in the range [0, 1] but got {q}")
-    x = flatten(input) if dim is None else input
-    axis = 0 if dim is None else wrap_dim(dim, len(x.shape))
-    place = q * (x.shape[axis] - 1)
-    low = int(place)
-    a = _picked(x, low, axis, keepdim)[0]
-    b = _picked(x, min(low + 1, x.shape[axis] - 1), axis, keepdim)[0]
-    y = ops.add(a, ops.mul(ops.sub(b, a), like(a, place - low)))
-    return ops.reshape(y, shape=(1,) * len(input.shape)) if dim is None and keepdim else y
-
-
 def mode(input: Any, dim: int = -1, keepdim: bool = False) -> Any:
     """(value, index) of the most frequent element along `dim`; the smallest of several."""
     from .reduce import argmax, sum
@@ -145,17 +125,3 @@ def _ramp(x: Any, axis: int) -> Any:
     from .base import create
 
     return create(ops.iota, shape=tuple(x.shape), axis=axis, dtype=dt.int64) + 1
-
-
-def searchsorted(sorted_sequence: Any, input: Any, *, right: bool = False) -> Any:
-    """How many elements of a sorted last dim are below (`right`: not above) each input."""
-    from .reduce import sum
-
-    x = input.unsqueeze(-1)
-    row = sorted_sequence if len(sorted_sequence.shape) == 1 else sorted_sequence.unsqueeze(-2)
-    return sum((row <= x) if right else (row < x), -1)
-
-
-def bucketize(input: Any, boundaries: Any, *, right: bool = False) -> Any:
-    """searchsorted(boundaries, input)."""
-    return searchsorted(boundaries, input, right=right)

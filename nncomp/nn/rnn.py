@@ -24,40 +24,37 @@ from .utils.rnn import PackedSequence, fixed, padded_rows, read_fixed
 
 
 class _Steps:
-    """Rows of all time steps of a dense batch, and the way to (time, batch, *) and back."""
+    """The layout of a dense batch (time, batch, *): the loop takes it as it is."""
 
     mask: Tensor | None = None
 
-    def __init__(self, time: int, batch: int) -> None:
-        self.time, self.batch = time, batch
-
-    def spread(self, rows: Tensor) -> Tensor:
-        """(rows, width) as (time, batch, width)."""
-        return rows.reshape([self.time, self.batch, rows.shape[-1]])
+    def spread(self, x: Tensor) -> Tensor:
+        """The given layout as (time, batch, width)."""
+        return x
 
     def gather(self, steps: Tensor) -> Tensor:
         """The inverse of ``spread``."""
-        return steps.reshape([self.time * self.batch, steps.shape[-1]])
+        return steps
 
 
 class _PackedSteps(_Steps):
-    """The same for the rows of a PackedSequence, of which some steps have fewer than others."""
+    """The layout of the rows of a PackedSequence, of which some steps have fewer than others."""
 
     def __init__(self, sizes: list[int]) -> None:
-        super().__init__(len(sizes), sizes[0])
+        batch = sizes[0]
         rows = padded_rows(sizes)
-        inside = nncomp.tensor([row >= 0 for row in rows])
-        self.mask = inside.reshape([self.time, self.batch, 1])
-        self._from = fixed([max(row, 0) for row in rows])
+        steps = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+        self.mask = nncomp.tensor([[[row >= 0] for row in step] for step in steps])
+        self._from = nncomp.tensor([[max(row, 0) for row in step] for step in steps])
         self._to = fixed([place for place, row in enumerate(rows) if row >= 0])
 
-    def spread(self, rows: Tensor) -> Tensor:
+    def spread(self, x: Tensor) -> Tensor:
         """(sum of lengths, width) as (time, batch, width)."""
-        return super().spread(nncomp.index_select(rows, 0, self._from))
+        return nncomp.embedding(x, self._from)
 
     def gather(self, steps: Tensor) -> Tensor:
         """The inverse of ``spread``."""
-        return nncomp.index_select(super().gather(steps), 0, self._to)
+        return nncomp.index_select(steps.flatten(0, 1), 0, self._to)
 
 
 class RNNBase(Module):
@@ -191,26 +188,26 @@ class RNNBase(Module):
         return [nncomp.zeros(rows, batch, width, dtype=like.dtype) for width in widths]
 
     def _run(
-        self, rows: Tensor, steps: _Steps, state: Sequence[Tensor]
+        self, x: Tensor, steps: _Steps, state: Sequence[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """Run all layers on rows (all steps, width); the output rows and the final state."""
+        """Run all layers on x, whose layout ``steps`` knows; the output and the final state."""
         finals: list[list[Tensor]] = []
         for layer in range(self.num_layers):
             outputs = []
             for direction in range(self._directions):
                 weights = self._weights(layer, direction)
                 number = layer * self._directions + direction
-                gates = steps.spread(input_share(self.mode, rows, weights))
+                gates = steps.spread(input_share(self.mode, x, weights))
                 output, final = run_direction(
-                    self.mode, gates, [x[number] for x in state], weights, bool(direction),
+                    self.mode, gates, [part[number] for part in state], weights, bool(direction),
                     steps.mask,
                 )  # fmt: skip
                 outputs.append(steps.gather(output))
                 finals.append(final)
-            rows = outputs[0] if len(outputs) == 1 else nncomp.cat(outputs, -1)
+            x = outputs[0] if len(outputs) == 1 else nncomp.cat(outputs, -1)
             if self.dropout and self.training and layer + 1 < self.num_layers:
-                rows = F.dropout(rows, self.dropout, True)
-        return rows, [nncomp.stack(part) for part in zip(*finals, strict=True)]
+                x = F.dropout(x, self.dropout, True)
+        return x, [nncomp.stack(part) for part in zip(*finals, strict=True)]
 
     def _forward(
         self, input: Any, state: Sequence[Tensor] | None
@@ -236,8 +233,7 @@ class RNNBase(Module):
         if state is None:
             state = self._zero_state(batch, input)
         self._check_state(state, batch)
-        rows, final = self._run(x.reshape([time * batch, -1]), _Steps(time, batch), state)
-        output = rows.reshape([time, batch, -1])
+        output, final = self._run(x, _Steps(), state)
         output = output.transpose(0, 1) if self.batch_first else output
         if batched:
             return output, final

@@ -12,7 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ._combined import ChainedScheduler, SequentialLR
 from ._cycles import OneCycleLR, ReduceLROnPlateau
+from ._factors import ConstantLR, MultiplicativeLR, PolynomialLR
+from ._periodic import CosineAnnealingWarmRestarts, CyclicLR
 from ._scheduler import LRScheduler, Rate
 from .optimizer import Optimizer
 
@@ -175,6 +178,8 @@ class LinearLR(LRScheduler):
 
 
 __all__ = [
-    "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR",
-    "OneCycleLR", "ReduceLROnPlateau", "StepLR",
+    "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts",
+    "CyclicLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR",
+    "MultiplicativeLR", "OneCycleLR", "PolynomialLR", "ReduceLROnPlateau", "SequentialLR",
+    "StepLR",
 ]  # fmt: skip

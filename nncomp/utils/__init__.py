@@ -1,6 +1,7 @@
 """Helpers that are not part of the tensor or layer namespaces (torch.utils).
 
-``data`` is imported when it is first used: tensors need ``hooks``, and data needs tensors.
+``data`` and ``checkpoint`` are imported when they are first used: tensors need ``hooks``, and they
+need tensors.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from typing import Any
 
 from . import hooks
 
+_LATE = ("checkpoint", "data")
+
 
 def __getattr__(name: str) -> Any:
-    """Import ``data`` on first use."""
-    if name == "data":
-        return import_module(".data", __name__)
+    """Import ``data`` and ``checkpoint`` on first use."""
+    if name in _LATE:
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

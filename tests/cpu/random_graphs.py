@@ -10,6 +10,7 @@ from __future__ import annotations
 from random import Random
 
 import numpy as np
+from nncomp.ir.grad import joint
 from nncomp.ir.graph import Graph, Node, build_node, input_node
 from nncomp.ir.op import OPS, OpError
 from nncomp.ir.types import DTYPES, TensorType, bool_, float32, float64, int32, int64, uint8
@@ -538,6 +539,8 @@ def draw_arrays(d: Draw, seed: int) -> list[np.ndarray]:
 
 def draw_case(seed: int, kind: str = "all"):
     """(graph, arrays) of one of the families: all, smooth, updates, large."""
+    if kind == "gradient":
+        return draw_gradient(seed)
     r = Random(seed)
     options = {}
     if kind == "large":
@@ -547,5 +550,23 @@ def draw_case(seed: int, kind: str = "all"):
 
         options = dict(floats=(float16, bfloat16, float32))
     makers = SMOOTH if kind in ("smooth", "large", "half") else ALL
-    d = draw_graph(r, r.randint(1, 25 if kind != "large" else 10), makers, **options)
+    makers = (loop, loop, *SMOOTH) if kind == "loops" else makers
+    count = {"large": 10, "deep": 80, "loops": 12}.get(kind, 25)
+    d = draw_graph(r, r.randint(1, count), makers, **options)
     return finish(d, updates=kind == "updates"), draw_arrays(d, seed)
+
+
+def draw_gradient(seed: int):
+    """(graph, arrays): a random differentiable graph with its gradients, for random cotangents."""
+    r = Random(seed)
+    d = draw_graph(r, r.randint(2, 12), (*SMOOTH, matmul, conv, index, pool, loop))
+    made = [n for n in d.pool if n.op is not None and n.dtype.kind == "f"]
+    wanted = [n.attrs["name"] for n in d.inputs if n.dtype.kind == "f"]
+    if not made or not wanted:
+        return finish(d), draw_arrays(d, seed)
+    outputs = [r.choice(made) for _ in range(r.randint(1, 2))]
+    graph = joint(Graph("f", d.inputs, outputs), wanted)
+    for node in graph.inputs[len(d.inputs) :]:
+        d.inputs.append(node)
+        d.notes[node] = Note(1, 2)
+    return graph, draw_arrays(d, seed)

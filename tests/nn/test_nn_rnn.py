@@ -29,8 +29,8 @@ def run(kind, *args, shape=(5, 2, 3), state=None, mode=True, **options):
         score.backward()
         return [
             repr(layer), layer.state_dict(), output, final, x.grad,
-            [p.grad for p in layer.parameters()], [h.grad for h in hx or ()], len(layer.all_weights),
-            layer._flat_weights_names,
+            [p.grad for p in layer.parameters()], [h.grad for h in hx or ()],
+            len(layer.all_weights), layer._flat_weights_names,
         ]  # fmt: skip
 
     return scenario

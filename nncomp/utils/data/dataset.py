@@ -1,4 +1,4 @@
-"""Data sets: Dataset, TensorDataset, Subset, ConcatDataset and random_split (torch.utils.data).
+"""Data sets: Dataset and IterableDataset, and those made of tensors or of others.
 
 A Dataset has `__getitem__` and, for most uses, `__len__`. One that can give a whole batch with one
 indexing operation per tensor says so with `_collated`, which saves the loader a Python call per
@@ -10,13 +10,13 @@ from __future__ import annotations
 import bisect
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
 import nncomp
 
-from ..tensor import Tensor
+from ...tensor import Tensor
 
 
 class Dataset:
@@ -30,6 +30,35 @@ class Dataset:
 
     def __class_getitem__(cls, item: Any) -> type:
         return cls  # Dataset[int] is only an annotation
+
+
+class IterableDataset(Dataset):
+    """Base of data sets that can only be read from the start: a subclass defines `__iter__`.
+
+    With several workers each reads its own copy; `get_worker_info` tells which part is its own.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError(f"{type(self).__name__} must define __iter__")
+
+    def __add__(self, other: Dataset) -> ChainDataset:  # type: ignore[override]
+        return ChainDataset([self, other])
+
+
+class ChainDataset(IterableDataset):
+    """Several iterable data sets one after the other."""
+
+    def __init__(self, datasets: Iterable[Any]) -> None:
+        self.datasets = datasets
+
+    def __iter__(self) -> Iterator[Any]:
+        for dataset in self.datasets:
+            if not isinstance(dataset, IterableDataset):
+                raise AssertionError("ChainDataset only supports IterableDataset")
+            yield from dataset
+
+    def __len__(self) -> int:
+        return sum(len(dataset) for dataset in self.datasets)
 
 
 class TensorDataset(Dataset):
@@ -91,6 +120,8 @@ class ConcatDataset(Dataset):
         self.datasets = list(datasets)
         if not self.datasets:
             raise ValueError("ConcatDataset got no data set, expected at least one")
+        if any(isinstance(dataset, IterableDataset) for dataset in self.datasets):
+            raise AssertionError("ConcatDataset does not support IterableDataset")
         self.cumulative_sizes = list(accumulate(len(d) for d in self.datasets))
 
     def __len__(self) -> int:
@@ -102,6 +133,30 @@ class ConcatDataset(Dataset):
         index %= len(self)
         which = bisect.bisect_right(self.cumulative_sizes, index)
         return self.datasets[which][index - (self.cumulative_sizes[which - 1] if which else 0)]
+
+
+class StackDataset(Dataset):
+    """Samples of several data sets of one size side by side: as tuples, or as dicts by keyword."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if bool(args) == bool(kwargs):
+            raise ValueError(
+                "StackDataset takes data sets as arguments (for tuples) or as keywords (for "
+                f"dicts), got {len(args)} arguments and {len(kwargs)} keywords"
+            )
+        self.datasets: Any = kwargs or args
+        parts = list(kwargs.values()) or list(args)
+        self._length = len(parts[0])
+        if any(len(part) != self._length for part in parts):
+            raise ValueError(f"Size mismatch between datasets: {[len(part) for part in parts]}")
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(self.datasets, dict):
+            return {name: part[index] for name, part in self.datasets.items()}
+        return tuple(part[index] for part in self.datasets)
+
+    def __len__(self) -> int:
+        return self._length
 
 
 def random_split(
@@ -140,3 +195,9 @@ def _whole_lengths(lengths: Sequence[int | float], size: int) -> list[int]:
                 stacklevel=3,
             )
     return parts
+
+
+__all__ = [
+    "ChainDataset", "ConcatDataset", "Dataset", "IterableDataset", "StackDataset", "Subset",
+    "TensorDataset", "random_split",
+]  # fmt: skip

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 
 import nncomp
 
-from ..tensor import Tensor
+from ...tensor import Tensor
 
 
 def default_collate(batch: Sequence[Any]) -> Any:
@@ -31,13 +32,27 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, (str, bytes)):
         return list(batch)
     if isinstance(first, Mapping):
-        return {key: default_collate([sample[key] for sample in batch]) for key in first}
+        return _like(first, {key: default_collate([row[key] for row in batch]) for key in first})
     if isinstance(first, Sequence):
         return _collate_sequences(batch)
     raise TypeError(
         "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
-        f"found {type(first)}; give the DataLoader a collate_fn of your own"
+        f"found {_kind(first)}; give the DataLoader a collate_fn of your own"
     )
+
+
+def _like(first: Mapping, values: dict) -> Any:
+    """`values` in a mapping of the type of `first`, if it can be made so."""
+    if type(first) is dict:
+        return values
+    try:
+        if isinstance(first, MutableMapping):  # a copy keeps what else the object holds
+            made = copy.copy(first)
+            made.update(values)
+            return made
+        return type(first)(values)  # type: ignore[call-arg]
+    except TypeError:
+        return values
 
 
 def _collate_sequences(batch: Sequence[Any]) -> Any:
@@ -53,9 +68,16 @@ def default_convert(sample: Any) -> Any:
     if isinstance(sample, (np.ndarray, np.generic)) and sample.dtype.kind not in "USO":
         return nncomp.tensor(np.asarray(sample))
     if isinstance(sample, Mapping):
-        return {key: default_convert(value) for key, value in sample.items()}
+        return _like(sample, {key: default_convert(value) for key, value in sample.items()})
     if isinstance(sample, tuple) and hasattr(sample, "_fields"):
         return type(sample)(*map(default_convert, sample))
     if isinstance(sample, Sequence) and not isinstance(sample, (str, bytes)):
         return [default_convert(value) for value in sample]
     return sample
+
+
+def _kind(value: Any) -> Any:
+    return value.dtype if isinstance(value, (np.ndarray, np.generic)) else type(value)
+
+
+__all__ = ["default_collate", "default_convert"]

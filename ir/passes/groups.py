@@ -1,0 +1,260 @@
+"""A group of nodes that fusion makes one kernel of, and what may still join it.
+
+A group knows its loops and at which positions of them it reads each node. So it can tell, before
+anything is lowered, whether a node would be computed once per element, how often a broadcast one
+would be repeated, and how much code the kernel has by now.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from ..cost import CHEAP, node_cost
+from ..graph import Node
+from ..index import Index, Var
+from ..lower import Reads, domain_of, is_full_position, scatter_places
+from ..pieces import is_long_concat
+from ..types import TensorType
+
+MAX_NODES = 48
+MAX_BUFFERS = 14
+MAX_CODE = 320  # vector instructions: some tens of kilobytes of text
+SCRATCH = 4096  # elements of a row that a kernel can keep for itself
+FREE_WORK = 8192  # operations on single elements that cost less than one more kernel
+SCATTER = ("index_add", "index_put")
+REDUCTIONS = frozenset(
+    "sum prod amax argmax cumsum max_pool argmax_pool fold "
+    "matmul conv conv_transpose conv_weight".split()
+)
+
+
+def is_reduction(node: Node) -> bool:
+    """One element reads many: worth computing once."""
+    return node.op.element is not None and node.name in REDUCTIONS
+
+
+class Group:
+    """Nodes that become one kernel; `outputs` are those read outside, the root first."""
+
+    def __init__(self, root: Node):
+        self.root = root
+        self.members: dict[Node, None] = {}
+        self.outside: dict[Node, None] = {}  # what members read that is no member
+        self.outputs: list[Node] = [root]
+        self.center: Node | None = None
+        self.in_pieces = is_long_concat(root)
+        self.row: frozenset[Var] | None = None  # loops that the reductions depend on
+        self.kind = _kind(root)
+        self.code = self.repeated = self.work = self.top = 0
+        self.domain: tuple[Var, ...] = ()
+        if isinstance(root.type, TensorType):
+            self.domain, self.idx = domain_of(root.type.shape)
+        self.reads = Reads(self.domain)
+        self._begin()
+
+    def _begin(self) -> None:
+        root = self.root
+        if self.kind == "scatter":
+            for node, idx in scatter_places(root, self.idx):
+                self.reads.at(node, idx)
+        elif self.kind != "opaque":
+            self.reads.at(root, self.idx)
+        if root.name == "contract":
+            self.center = root
+        elif is_reduction(root):
+            self.row = frozenset(self.domain)
+        self._take(root)
+
+    @property
+    def extent(self) -> int:
+        return self.root.type.size if self.kind != "opaque" else -1
+
+    # -- joining -------------------------------------------------------------------------------
+
+    def join_view(self, node: Node) -> bool:
+        """Take in a copy of a view, if the kernel may read through it."""
+        if self._reads_memory(node) or len(self.members) >= MAX_NODES:
+            return False
+        self._take(node)
+        return True
+
+    def join(self, node: Node, stored: bool = False) -> bool:
+        """Try to compute `node` in this kernel; with `stored` as a further result of it."""
+        if self._reads_memory(node) or not self._has_room(node, stored):
+            return False
+        if self.kind == "scatter" and (stored or is_reduction(node) or node.name in NO_SCATTER):
+            return False
+        if node.name in SCATTER or (self.in_pieces and (stored or is_reduction(node))):
+            return False
+        if is_long_concat(node) and not self._can_be_cut(node, stored):
+            return False
+        if node.name == "contract":
+            if not self._can_be_center(node):
+                return False
+            self.center, self.kind = node, "contract"
+        elif not self._accepts(node, stored):
+            return False
+        self.in_pieces = self.in_pieces or is_long_concat(node)
+        self._take(node)
+        if stored:
+            self.outputs.append(node)
+        return True
+
+    def _take(self, node: Node) -> None:
+        self.members[node] = None
+        self.outside.pop(node, None)
+        self.outside.update((x, None) for x in node.inputs if x not in self.members)
+        if self.kind == "opaque" or node is self.center or node.name in SCATTER:
+            return
+        self.code += node_cost(node) * max(1, len(self.reads.places.get(node, ())))
+        self.reads.follow(node)
+        if is_reduction(node):
+            seen = [idx for x in node.inputs for idx in self.reads.positions(x)]
+            self.work = max(self.work, *map(self._turns, seen), 0)
+
+    def _reads_memory(self, node: Node) -> bool:
+        """Whether a member must find this operand stored in memory."""
+        if self.kind == "opaque" or not self.extent:
+            return True
+        return self.center is not None and node in self.center.inputs
+
+    def _has_room(self, node: Node, stored: bool) -> bool:
+        buffers = len(self.outside) + len(self.outputs) + len(node.inputs) + stored - 1
+        code = node_cost(node) * len(self.reads.places.get(node, ()))
+        return (
+            len(self.members) < MAX_NODES
+            and buffers <= MAX_BUFFERS
+            and self.code + code <= MAX_CODE
+        )
+
+    def _can_be_center(self, node: Node) -> bool:
+        """A contraction, if this is its epilogue: the same elements, no reduction of its own."""
+        if self.center is not None or self.row is not None or self.kind != "map":
+            return False
+        if self.in_pieces:
+            return False
+        if any(node in u.inputs and u.name == "contract" for u in self.members):
+            return False
+        whole = all(o.type.size == self.root.type.size for o in self.outputs)
+        return whole and self._place(node) == frozenset(self.domain)
+
+    def _can_be_cut(self, node: Node, stored: bool) -> bool:
+        """Whether the loops may be cut at the ends of a long concat's operands."""
+        if stored or self.in_pieces or len(self.outputs) > 1 or self.kind != "map":
+            return False
+        if self.row is not None or self.code * len(node.inputs) > MAX_CODE:
+            return False
+        return self._place(node) == frozenset(self.domain)
+
+    def _accepts(self, node: Node, stored: bool) -> bool:
+        everything = frozenset(self.domain)
+        if not stored and not is_reduction(node):
+            return self._can_repeat(node)
+        place = self._place(node)
+        if place is None or (is_reduction(node) and self.center is not None):
+            return False
+        if is_reduction(node) or place != everything:
+            if self.center is not None or self.row not in (None, place):
+                return False
+            if not is_reduction(node) and not self._may_be_row(place):
+                return False
+            self.row = place
+        return True
+
+    def _may_be_row(self, place: frozenset[Var]) -> bool:
+        """Whether something shared may be computed at the outer loops `place`: they must be the
+        first anyway, and a single number is not worth carrying in (and waiting for) this kernel."""
+        prefix = self.domain[: len(place)]
+        return bool(place) and (place == self.row or place == frozenset(prefix))
+
+    # -- places and work -----------------------------------------------------------------------
+
+    def _place(self, node: Node) -> frozenset[Var] | None:
+        """The loops over which the group reads `node`, if it reads each element once there."""
+        seen = self.reads.positions(node)
+        if len(seen) != 1 or not is_full_position(seen[0], node.type.shape):
+            return None
+        place = frozenset(i.terms[0][0] for i in seen[0] if i.terms)
+        return place if place <= frozenset(self.domain) else None
+
+    def _can_repeat(self, node: Node) -> bool:
+        """Whether computing `node` wherever it is read costs less than storing it."""
+        cost, seen = node_cost(node), self.reads.positions(node)
+        extra = cost * (sum(map(self._turns, seen)) - node.type.size)
+        if cost > CHEAP and self._fits_scratch(seen, node):
+            extra = 0
+        if self.repeated + extra > FREE_WORK + self._all_work() // 2:
+            return False
+        self.repeated += max(extra, 0)
+        if self.row is None and self.center is None and cost > CHEAP:
+            place = self._place(node)
+            if place is not None and place < frozenset(self.domain) and node.type.size > 1:
+                self.row = place  # keeps the loops in the order in which this was judged
+        return True
+
+    def _turns(self, idx: tuple[Index, ...]) -> int:
+        """How often an expression at this position is computed."""
+        used = frozenset().union(*(i.vars for i in idx)) if idx else frozenset()
+        inner = prod(v.extent for v in used - frozenset(self.domain))
+        if self.kind == "scatter":
+            return prod(v.extent for v in used)
+        row = self.row if self.row is not None else frozenset()
+        if inner > 1 or used <= row:
+            return inner * prod(v.extent for v in row)
+        if self.center is not None:
+            return self._turns_of_all()
+        order = [v for v in self.domain if v in row] + [v for v in self.domain if v not in row]
+        last = max((k for k, v in enumerate(order) if v in used), default=-1)
+        return prod(v.extent for v in order[: last + 1])
+
+    def _turns_of_all(self) -> int:
+        return prod(v.extent for v in self.domain)
+
+    def _all_work(self) -> int:
+        """About how many operations on elements the kernel does anyway."""
+        work = self._turns_of_all()
+        if self.center is not None:
+            work *= max(1, prod(e for e, *_ in self.center.attrs["k"]) // 16)
+        return max(work, self.work)
+
+    def _fits_scratch(self, seen: list[tuple[Index, ...]], node: Node) -> bool:
+        """Read over and over within one row: backends keep such a row instead of repeating it."""
+        if not self.row or self.row == frozenset(self.domain) or not node.shape:
+            return False
+        if any(not is_full_position(idx, node.shape) for idx in seen):
+            return False
+        lasting = [frozenset(i.terms[0][0] for i in idx if i.terms) & self.row for idx in seen]
+        rest = node.type.size // prod(v.extent for v in self.row)
+        return all(vars == self.row for vars in lasting) and rest <= SCRATCH
+
+    # -- the finished group --------------------------------------------------------------------
+
+    def ordered(self) -> list[Node]:
+        """The members, operands first."""
+        order: dict[Node, None] = {}
+        stack = [(n, False) for n in reversed(self.outputs)]
+        while stack:
+            node, ready = stack.pop()
+            if ready:
+                order[node] = None
+            elif node in self.members and node not in order:
+                stack.append((node, True))
+                stack.extend((x, False) for x in reversed(node.inputs))
+        return list(order)
+
+    def operands(self) -> list[Node]:
+        """What the members read from outside, in a stable order."""
+        return list(
+            dict.fromkeys(x for n in self.ordered() for x in n.inputs if x not in self.members)
+        )
+
+
+NO_SCATTER = ("contract", "concat")
+
+
+def _kind(root: Node) -> str:
+    if root.name in SCATTER:
+        return "scatter"
+    if root.name == "contract":
+        return "contract"
+    return "map" if root.op.element is not None and isinstance(root.type, TensorType) else "opaque"

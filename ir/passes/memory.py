@@ -1,0 +1,139 @@
+"""Where values are stored: lifetimes, what may be written over what, offsets in the arena.
+
+A value lives from the step that writes it to the last that reads it. Offsets are given greedily,
+large values first, each at the lowest spot that is free during its life (as in TFLite's and TVM's
+planners). A map kernel may write over an operand that dies there if it reads it only at the element
+it writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..kernels import KernelCall
+from ..loops import Load, walk
+from ..program import Place
+from ..types import TensorType
+
+ALIGN = 64
+
+
+@dataclass(eq=False)
+class Value:
+    """A stored result: who writes it (-1: nobody here), who reads it last, where it is.
+
+    With `base`, it is part of another value, `offset` bytes from its beginning.
+    """
+
+    type: TensorType
+    place: Place | None = None
+    base: Value | None = None
+    offset: int = 0
+    born: int = -1
+    dies: int = -1
+    shares: Value | None = None  # written over this one
+
+    @property
+    def root(self) -> Value:
+        """The value whose memory this is (part of)."""
+        value = self
+        while value.base is not None:
+            value = value.base
+        return value
+
+    @property
+    def where(self) -> Place:
+        """Its place, once all places are known."""
+        value, offset = self, 0
+        while value.base is not None:
+            value, offset = value.base, offset + value.offset
+        assert value.place is not None
+        return value.place.moved(offset) if offset else value.place
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of its root, perhaps under another shape."""
+        return self.type.nbytes == self.root.type.nbytes
+
+
+def padded(nbytes: int) -> int:
+    return -(-max(nbytes, 1) // ALIGN) * ALIGN
+
+
+def share(calls, operands: list[Value], results: list[Value], step: int) -> None:
+    """Let results of a step take over operands that die there."""
+    taken: set[int] = set()
+    for result in (r for r in results if r.place is None):
+        for operand in operands:
+            old = operand.root
+            reusable = old.place is None and old.dies == step and 0 <= old.born < step
+            if not reusable or id(old) in taken or not operand.is_whole:
+                continue
+            if reads_in_step(calls, operands, results, old, result):
+                result.shares = old
+                taken.add(id(old))
+                first = first_of(result)
+                first.dies = max(first.dies, result.dies)
+                break
+
+
+def first_of(value: Value) -> Value:
+    """The value that this one, over several steps perhaps, is written over."""
+    while value.shares is not None:
+        value = value.shares
+    return value
+
+
+def reads_in_step(
+    calls: tuple[KernelCall, ...], operands: list[Value], results: list[Value], old: Value, new: Value
+) -> bool:
+    """Whether a step reads `old` only at the element of `new` that it writes right then."""
+    if len(calls) != 1 or old.type.nbytes != new.type.nbytes:
+        return False
+    if old.type.dtype.itemsize != new.type.dtype.itemsize:
+        return False
+    kernel = calls[0].kernel
+    reading = [k for k, v in enumerate(operands) if v.root is old]
+    slots = {b.slot for b in kernel.buffers if calls[0].arguments[b.slot][0] in reading}
+    if kernel.kind == "contract":
+        if kernel.extra.a.slot in slots or kernel.extra.b.slot in slots:
+            return False
+    elif kernel.kind != "map":
+        return False
+    if not all(operands[k].is_whole for k in reading):
+        return False
+    store = kernel.stores[next(k for k, v in enumerate(results) if v is new)]
+    for s in kernel.stores:
+        for x in walk(s.roots):
+            if isinstance(x, Load) and x.buffer.slot in slots:
+                if x.offset != store.offset or s.vars != store.vars:
+                    return False
+    return True
+
+
+def lay_out(values: list[Value]) -> int:
+    """Give every value a place in the arena; returns the size of the arena."""
+    table = np.zeros((4, len(values)), np.int64)  # begin, end, born, dies of those placed
+    total = 0
+    for n, v in enumerate(sorted(values, key=lambda v: -v.type.nbytes)):
+        size = padded(v.type.nbytes)
+        begin, end, born, dies = table[:, :n]
+        near = (born <= v.dies) & (dies >= v.born)
+        offset = _first_gap(begin[near], end[near], size)
+        v.place = Place("arena", 0, offset)
+        table[:, n] = offset, offset + size, v.born, v.dies
+        total = max(total, offset + size)
+    return total
+
+
+def _first_gap(begin: np.ndarray, end: np.ndarray, size: int) -> int:
+    """The lowest offset at which `size` bytes overlap none of the intervals."""
+    if not len(begin):
+        return 0
+    order = np.argsort(begin, kind="stable")
+    begin, end = begin[order], np.maximum.accumulate(end[order])
+    before = np.concatenate([[0], end[:-1]])  # where the interval in front of each one ends
+    fits = np.flatnonzero(begin - before >= size)
+    return int(before[fits[0]]) if len(fits) else int(end[-1])

@@ -1,0 +1,56 @@
+"""What the process can be asked to run: the interface of an engine, and the table of engines."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+
+class Engine:
+    """One way to run a model. `load` gets the job, `prepare` makes `call()` possible.
+
+    `prepare` is timed together with the first call: it holds what compiles. `load` is not: it
+    imports the library, builds the Module and reads weights.
+    """
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job = job
+
+    def load(self) -> None:
+        """Import, build, read weights and inputs."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Compile; after this `call` works."""
+        raise NotImplementedError
+
+    def call(self) -> Any:
+        """Run the model once, or make one training step; complete when it returns."""
+        raise NotImplementedError
+
+    def arrays(self, result: Any) -> list[np.ndarray]:
+        """What `call` returned, as arrays that nobody else writes to."""
+        raise NotImplementedError
+
+    def mode(self) -> AbstractContextManager:
+        """Entered around each use of `call`."""
+        return nullcontext()
+
+
+CLASSES = {
+    "nncomp": ("torch_like", "NncompEngine"),
+    "torch": ("torch_like", "TorchEngine"),
+    "torch-compile": ("torch_like", "TorchCompileEngine"),
+    "onnxruntime": ("onnxruntime_engine", "OnnxRuntimeEngine"),
+    "openvino": ("openvino_engine", "OpenVinoEngine"),
+    "jax": ("jax_engine", "JaxEngine"),
+}
+
+
+def make(job: dict[str, Any]) -> Engine:
+    """The engine that a job names."""
+    module, name = CLASSES[job["engine"]]
+    return getattr(importlib.import_module(f".{module}", __package__), name)(job)
