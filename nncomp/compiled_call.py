@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,7 @@ def trace_guarded(
     modules = root.modules() if root is not None else ()
     objects = [v for v in (*args, *kwargs.values()) if _has_state(v)]
     names = NamesGuard([*functions, *(m.forward for m in modules)], objects)
-    with _tracing:
+    with _tracing, _no_foreign_draws():
         try:
             traced = trace_call(run, args, kwargs, root, share_results=True)
             reason = names.check()
@@ -53,6 +55,23 @@ def trace_guarded(
                 names.restore()
     names.follow([g.module.forward for g in traced.guards if isinstance(g, ModuleGuard)])
     return traced, names
+
+
+@contextmanager
+def _no_foreign_draws() -> Iterator[None]:
+    """TraceError if Python's or numpy's random numbers are drawn: the graph would freeze them."""
+    python, numpy = random.getstate(), np.random.get_state()
+    yield
+    drawn = "random" if random.getstate() != python else None
+    if drawn is None and any(map(np.any, map(np.not_equal, np.random.get_state()[1:], numpy[1:]))):
+        drawn = "numpy.random"
+    if drawn is not None:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        raise TraceError(
+            f"the traced function draws from {drawn}, which would happen once, not at each call; "
+            "draw with nncomp's functions, or outside and pass the numbers in"
+        )
 
 
 def _has_state(value: Any) -> bool:
@@ -77,6 +96,8 @@ def specialize(
     start = time.perf_counter()
     owner = getattr(fn, "__self__", None) if inspect.ismethod(fn) else None
     root = owner if hasattr(owner, "named_modules") else None
+    if root is not None and fn.__name__ == "forward":
+        fn = root.forward  # it may have been replaced
     traced, names = trace_guarded([fn], fn, args, kwargs, root)
     sources = list(_gradient_sources(traced, leaves))
     traced_at = time.perf_counter()

@@ -7,6 +7,7 @@ traced and compiled once; `explain()` says why there is more than one.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import types
 from collections.abc import Callable
@@ -41,11 +42,23 @@ def compile(
 
     if isinstance(model, Module):
         return compiled_module(model, backend, threads)
-    if not callable(model):
-        raise TypeError(f"compile() takes a Module or a function, got {type(model).__name__}")
     if isinstance(model, CompiledFunction):
         model = model.fn
+    _check_function(model)
     return CompiledFunction(model, backend, threads)
+
+
+def _check_function(fn: Any) -> None:
+    """TypeError for what cannot be run once from beginning to end."""
+    got = None
+    if isinstance(fn, type):
+        got = f"the class {fn.__name__}; make an instance first"
+    elif not callable(fn):
+        got = type(fn).__name__
+    elif inspect.isgeneratorfunction(fn) or inspect.iscoroutinefunction(fn):
+        got = "a generator or coroutine function; compile the function that it calls"
+    if got is not None:
+        raise TypeError(f"compile() takes a Module or a function, got {got}")
 
 
 def check_options(backend: str, threads: int | None) -> None:

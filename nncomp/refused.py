@@ -15,7 +15,9 @@ REMOVED = "torch itself removed it"
 SCRIPT = "there is no TorchScript here; nncomp.compile makes a static program of a function"
 SHARED = "memory is not shared between processes here"
 FACTORS = "factorizations in packed form are not supported; see nncomp.linalg for those that are"
-DTYPES = "this dtype is not supported; have uint8, int8 to int64, bool, float16 to float64, bfloat16"
+DTYPES = (
+    "this dtype is not supported; have bool, uint8, int8 to int64, bfloat16, float16 to float64"
+)
 DISTRIBUTIONS = "torch.distributions is not provided; draw with rand, randn, bernoulli, multinomial"
 TOOLS = "it is a tool around torch that this package does not have"
 INTERNAL = "it is an internal function of torch"
@@ -65,8 +67,8 @@ NAMESPACE = {
     ),
     COMPLEX: (
         "ComplexDoubleStorage ComplexFloatStorage cdouble cfloat chalf complex complex128 "
-        "complex32 complex64 fft istft polar signal stft view_as_complex view_as_complex_copy view_as_real "
-        "view_as_real_copy"
+        "complex32 complex64 fft istft polar signal stft view_as_complex view_as_complex_copy "
+        "view_as_real view_as_real_copy"
     ),
     DEVICES: (
         "accelerator mps mtia xpu Event Stream get_device_module windows"
@@ -85,8 +87,8 @@ NAMESPACE = {
     ),
     DTYPES: (
         "bit bits16 bits1x8 bits2x4 bits4x2 bits8 float4_e2m1fn_x2 float8_e4m3fn float8_e4m3fnuz "
-        "float8_e5m2 float8_e5m2fnuz float8_e8m0fnu int1 int2 int3 int4 int5 int6 int7 uint1 uint16 "
-        "uint2 uint3 uint32 uint4 uint5 uint6 uint64 uint7"
+        "float8_e5m2 float8_e5m2fnuz float8_e8m0fnu int1 int2 int3 int4 int5 int6 int7 uint1 "
+        "uint16 uint2 uint3 uint32 uint4 uint5 uint6 uint64 uint7"
     ),
     DISTRIBUTIONS: "distributions",
     TOOLS: "hub overrides profiler torch_version version",

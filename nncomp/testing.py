@@ -116,7 +116,11 @@ class _Check:
                 f"The values for attribute 'stride()' do not match: {a.stride()} != {b.stride()}.",
                 where,
             )
-        self.values(a, b, where, scalars)
+        if isinstance(actual, bool) and isinstance(expected, bool):
+            if actual is not expected:
+                _fail(f"Booleans mismatch: {actual} is not {expected}", where)
+            return
+        self.values(a, b, where)
 
     def tolerances(self, a: Tensor, b: Tensor) -> tuple[float, float]:
         """(rtol, atol): the larger of what both dtypes allow."""
@@ -125,7 +129,7 @@ class _Check:
         pairs = [_TOLERANCES.get(x.dtype, (0.0, 0.0)) for x in (a, b)]
         return max(p[0] for p in pairs), max(p[1] for p in pairs)
 
-    def values(self, a: Tensor, b: Tensor, where: str, scalars: bool) -> None:
+    def values(self, a: Tensor, b: Tensor, where: str) -> None:
         rtol, atol = self.tolerances(a, b)
         x, y = (_wide(t.detach()) for t in (a, b))
         with np.errstate(all="ignore"):
@@ -135,7 +139,7 @@ class _Check:
         if self.equal_nan:
             fine |= (x != x) & (y != y)
         if not fine.all():
-            _fail(_difference(x, y, away, fine, rtol, atol, scalars), where)
+            _fail(_difference(x, y, away, fine, rtol, atol), where)
 
 
 def _distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -163,25 +167,36 @@ def _tensor(value: Any) -> Tensor | None:
 
 
 def _difference(
-    x: np.ndarray, y: np.ndarray, away: np.ndarray, fine: np.ndarray, rtol: float, atol: float,
-    scalars: bool,
-) -> str:  # fmt: skip
+    x: np.ndarray, y: np.ndarray, away: np.ndarray, fine: np.ndarray, rtol: float, atol: float
+) -> str:
     """torch's report of the largest differences."""
-    bad, size = int((~fine).sum()), fine.size
     equal = rtol == 0 and atol == 0
-    kind = "Scalars" if scalars else "Tensor-likes"
-    lines = [f"{kind} are not {'equal' if equal else 'close'}!", ""]
-    if not scalars:
-        lines.append(f"Mismatched elements: {bad} / {size} ({bad / size:.1%})")
-    shown = np.where(fine, -1.0, np.where(away == away, away, np.inf))
+    verdict = f"are not {'equal' if equal else 'close'}!"
+    absolute = np.where(fine, 0, away)
+    size = np.abs(y.astype(np.float64))
     with np.errstate(all="ignore"):
-        relative = np.where(fine, -1.0, shown / np.abs(y.astype(np.float64)))
-    for name, values, limit in (("absolute", shown, atol), ("relative", relative, rtol)):
+        relative = np.where(fine, 0.0, away / size)
+    whole = x.dtype.kind != "f"
+    allowed = [f" (up to {t} allowed)" if not equal else "" for t in (atol, rtol)]
+    if not x.shape:
+        number = (lambda v: int(v)) if whole else (lambda v: float(v))
+        return (
+            f"Scalars {verdict}\n\nExpected {number(y)} but got {number(x)}.\n"
+            f"Absolute difference: {number(absolute)}{allowed[0]}\n"
+            f"Relative difference: {float(relative)}{allowed[1]}"
+        )
+    bad = int((~fine).sum())
+    lines = [f"Mismatched elements: {bad} / {fine.size} ({bad / fine.size:.1%})"]
+    for name, values, limit in zip(("absolute", "relative"), (absolute, relative), allowed,
+                                   strict=True):  # fmt: skip
         place = np.unravel_index(int(np.argmax(values)), values.shape)
-        at = "" if scalars or not place else f" at index {tuple(int(i) for i in place)}"
-        allowed = "" if equal else f" (up to {limit} allowed)"
-        lines.append(f"Greatest {name} difference: {float(values[place])}{at}{allowed}")
-    return "\n".join(lines)
+        worst: Any = float(values[place])
+        if whole:  # torch divides integers as float32
+            worst = int(worst) if name == "absolute" else float(np.float32(worst))
+        lines.append(
+            f"Greatest {name} difference: {worst} at index {tuple(map(int, place))}{limit}"
+        )
+    return f"Tensor-likes {verdict}\n\n" + "\n".join(lines)
 
 
 def _fail(message: str, where: str) -> None:

@@ -1,4 +1,4 @@
-"""What a recorded function returned: which tensors the graph computes, which are the caller's memory."""
+"""What a recorded function returned: tensors that the graph computes, and memory of the caller."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ class Results:
         storage, chain = origin_of(y)
         base = self._shared.get(id(storage))
         if base is not None:
-            chain = _as_alias(y, chain) if y is not base else chain
-            return Output(self._number(base), None, None, chain, base=True)
-        if storage is None or _has_other_history(y, storage):
+            history = self._number(y) if y.requires_grad and _DETACH in chain else None
+            chain = _as_alias(y, storage, chain) if y is not base else chain
+            return Output(self._number(base), None, None, chain, base=True, history=history)
+        if storage is None or _has_other_history(y, storage, chain):
             return Output(self._number(y))
         if hasattr(storage.origin, "_type"):
-            return Output(capture=storage.origin, chain=_as_alias(y, chain))
+            return Output(capture=storage.origin, chain=_as_alias(y, storage, chain))
         argument = self._arguments.get(id(storage))
         if argument is not None and y is not self._traced_arguments[argument]:
-            chain = _as_alias(y, chain)
+            chain = _as_alias(y, storage, chain)
         return Output(self._number(y), argument, None, chain)
 
     def _number(self, y: Any) -> int:
@@ -73,20 +74,21 @@ def _reached(edge: Edge | None, ends: dict[Edge | None, int]) -> set[int]:
     return found
 
 
-def _as_alias(y: Any, chain: tuple) -> tuple:
+def _as_alias(y: Any, storage: GraphStorage, chain: tuple) -> tuple:
     """A chain that makes another tensor object, without history if `y` has none."""
-    return chain if chain and (y.requires_grad or _DETACH in chain) else (*chain, _DETACH)
+    gains = storage.requires_grad and not y.requires_grad and _DETACH not in chain
+    return (*chain, _DETACH) if gains or not chain else chain
 
 
-def _has_other_history(y: Any, storage: GraphStorage) -> bool:
-    """True if replaying the views of `y` on the caller's tensor would lose its gradient."""
-    if y.requires_grad and (storage.writes and storage.origin is not None):
+def _has_other_history(y: Any, storage: GraphStorage, chain: tuple) -> bool:
+    """True if replaying the views of `y` on memory of the caller would lose its gradient."""
+    if y.requires_grad and (_DETACH in chain or (storage.writes and storage.origin is not None)):
         return True
-    return any(op is ops.unfold for op, _ in y._chain)
+    return any(op is ops.unfold for op, _ in chain)
 
 
 def _shared_memory(result: Any) -> dict[int, Any]:
-    """For memory made by the function that several results are views of, a tensor that is all of it."""
+    """For memory of the graph that several results are views of, a tensor that is all of it."""
     views: dict[int, tuple[GraphStorage, dict[int, Any]]] = {}
 
     def collect(y: Any, path: str) -> Any:

@@ -64,10 +64,14 @@ class Output:
         capture: Any = None,
         chain: tuple = (),
         base: bool = False,
+        history: int | None = None,
     ):
-        """`base`: the plain output is memory that several results see, each through its chain."""
+        """`base`: the plain output is memory that several results see, each through its chain.
+
+        `history` is the plain output whose gradient belongs to a result that has one of its own.
+        """
         self.number, self.argument, self.capture, self.chain = number, argument, capture, chain
-        self.base = base
+        self.base, self.history = base, history
 
     def take(self, values: Sequence, arguments: Sequence | None) -> Any:
         """The tensor for the caller."""
@@ -84,4 +88,8 @@ class Output:
                 source = inplace.alias(source)
             else:
                 source = inplace.view(op, source, **attrs)
+        if self.history is not None:
+            y = values[self.history]
+            source._grad_fn, source._output_nr = y._grad_fn, y._output_nr
+            source._requires_grad = y._requires_grad
         return source

@@ -28,7 +28,7 @@ INPUTS = {
     "sing": np.array([[1.0, 2.0], [2.0, 4.0]]),
     "big": np.array([-7.3, -2.5, -0.5, 0.3, 1.0, 2.0, 7.5, 40.0, 3e4], np.float64),
     "one": np.array([-0.999, -0.5, -1e-3, 0.0, 0.2, 0.7, 0.99999], np.float64),
-    "far": np.array([-30.0, -6.0, -1.5, 0.0, 0.7, 3.0, 9.0, 25.0], np.float64),
+    "far": np.array([-20.0, -6.0, -1.5, 0.0, 0.7, 3.0, 9.0, 25.0], np.float64),
     "h": np.array([0, 1, 0, 2]),
     "ix": _rng.integers(0, 3, (3, 4)),
     "nn_": np.array([[1.0, np.nan, 3.0], [np.nan, np.nan, 2.0]], np.float32),
@@ -53,7 +53,7 @@ m.signbit(x); m.signbit(o * 0.0); m.signbit(i); m.sgn(x); m.isreal(x); m.real(x)
 m.angle(o); m.angle(n); m.ldexp(x, t); m.gcd(big_, h); m.lcm(big_, w4); m.gcd(i, 6 * j)
 m.nextafter(x, y); m.frexp(x)[0]; m.frexp(o)[1]; m.deg2rad(x); m.resolve_conj(x); m.is_conj(x)
 m.is_neg(x); x.sum_to_size(3, 1); z.sum_to_size(3, 1); z.sum_to_size(1, 1, 4); x.sum_to_size(3, 4)
-m.conj_physical(x); m.fill(x, 2.0); m.fill(x, s); m.broadcast_shapes((2, 1), (3,)); m.typename(x)
+m.conj_physical(x); m.fill(x, 2.0); m.fill(x, s); m.typename(x)
 m.is_same_size(x, y); m.get_device(x); m.range(1, 4); m.range(0, 1, 0.25)
 """
 
@@ -116,7 +116,7 @@ m.linalg.solve(a, rhs[:, :, 0]); m.linalg.solve(a[0], rhs[0, :, 0]); m.linalg.so
 m.linalg.solve(a, rhs.mT, left=False); m.linalg.solve_triangular(l3, rhs, upper=False)
 m.linalg.solve_triangular(a, rhs, upper=True, unitriangular=True)
 m.linalg.solve_triangular(a, rhs.mT, upper=True, left=False); m.linalg.cholesky(spd)
-m.linalg.cholesky(spd, upper=True); m.cholesky_solve(rhs, l3); m.cholesky_inverse(l3)
+m.linalg.cholesky(spd, upper=True); m.cholesky_solve(rhs, l3.tril()); m.cholesky_inverse(l3.tril())
 m.linalg.cholesky_ex(spd)[0]; m.triangular_solve(rhs, a)[0]; m.linalg.svdvals(tall)
 m.linalg.svdvals(wide); m.linalg.eigvalsh(spd); m.linalg.pinv(tall); m.linalg.pinv(wide)
 m.pinverse(tall); m.linalg.matrix_rank(sing); m.linalg.matrix_rank(a); m.linalg.cond(a)
@@ -131,9 +131,10 @@ m.linalg.multi_dot([x, k, q[0].T]); m.linalg.multi_dot([v, k, k.T, x.T]); m.lina
 m.linalg.multi_dot([x, v]); m.linalg.vander(v); m.linalg.vander(x, N=3); m.linalg.diagonal(z)
 m.linalg.lstsq(tall, tall[:, :2] * 2).solution; m.linalg.lstsq(a4, a4[:, :1] + 1).solution
 m.linalg.tensorinv(a4.reshape(2, 2, 4)); m.linalg.tensorsolve(a4.reshape(2, 2, 4), tall[:2, :2])
-m.linalg.cross(g, g.T); m.linalg.qr(tall)[0].abs(); m.linalg.qr(tall)[1].abs(); m.frobenius_norm(x)
-m.linalg.qr(a)[1].abs(); m.linalg.qr(wide.detach())[1].abs(); m.nuclear_norm(x)
-m.linalg.qr(tall.detach(), 'complete')[0].abs()[:, :3]; m.linalg.eigh(spd + spd.mT)[1].abs()
+m.linalg.cross(g, g.T); m.linalg.qr(tall)[0].abs(); m.linalg.qr(tall)[1].abs()
+m.frobenius_norm(x, 1); m.linalg.qr(a)[1].abs(); m.linalg.qr(wide.detach())[1].abs()
+m.nuclear_norm(x); m.linalg.qr(tall.detach(), 'complete')[0].abs()[:, :3]
+m.linalg.eigh(spd + spd.mT)[1].abs()
 m.linalg.svd(tall, full_matrices=False)[0].abs(); m.linalg.svd(wide, full_matrices=False)[2].abs()
 m.linalg.svd(a4)[0].abs(); m.svd(tall)[2].abs(); m.linalg.svd(tall.detach())[0].abs()[:, :3]
 a.det(); a.inverse(); spd.cholesky(); a.matrix_power(2); a.slogdet()[1]; tall.svd()[1]
@@ -156,6 +157,6 @@ tall.fill_diagonal_(1.0); tall.fill_diagonal_(1.0, wrap=True); a[0].fill_diagona
 x.heaviside_(y); x.polygamma_(1); p.polygamma_(1); x.apply_(lambda e: e * 2 + 1)
 x.map_(y, lambda e, f: e - f); x.resize_(2, 6); x.resize_(3, 2); x.resize_as_(c); x.set_(y)
 m.relu_(x); m.abs_(x); m.sigmoid_(x); m.clamp_(x, 0, 1); x.nextafter_(y); p.mvlgamma_(1)
-p.igamma_(p); x.float_power_(2) if 0 else x.arctan2_(y); m.squeeze(x).detach_(); x.conj_physical_()
+p.igamma_(p); x.float_power_(2) if 0 else x.arctan2_(y); x.conj_physical_()
 """
 STATEMENTS = [row.strip() for row in STATEMENTS.replace("\n", ";").split(";") if row.strip()]

@@ -41,8 +41,9 @@ class Runner:
         names = self.graph.output_names
         results = interpret(self.graph, *arrays)
         # A result may be an input, or a view of one, that is overwritten below.
-        plain = [None if to else np.array(v) for to, v in zip(names, results, strict=True)]
-        new = [np.array(v) if to else None for to, v in zip(names, results, strict=True)]
+        pairs = list(zip(names, results, strict=True))
+        plain = [None if to else np.array(v, order="C") for to, v in pairs]
+        new = [np.array(v) if to else None for to, v in pairs]
         inputs = self.graph.input_names
         for to, value in zip(names, new, strict=True):
             if to:

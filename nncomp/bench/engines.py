@@ -27,7 +27,7 @@ _KINDS = (
     EngineKind("torch-compile", ("torch",), trains=True),
     EngineKind("onnxruntime", ("onnxruntime",), source="onnx"),
     EngineKind("openvino", ("openvino",), source="onnx"),
-    EngineKind("jax", ("jax",), source="jax"),
+    EngineKind("jax", ("jax",), source="jax", trains=True),
 )
 ENGINES = {kind.name: kind for kind in _KINDS}
 OURS = "nncomp"

@@ -89,9 +89,10 @@ class _Extreme(Function):
         part = src[tuple(slice(n) for n in index.shape)]
         rule = _product_gradients if reduce == "prod" else _extreme_gradients
         mine, theirs = rule(input, axis, index, part, result, grad, include_self)
-        padding = [(0, n - m) for n, m in zip(src.shape, part.shape, strict=True)]
-        if any(after for _, after in padding):
-            theirs = ops.pad(theirs, padding=tuple(padding), value=0.0)
+        after = tuple(n - m for n, m in zip(src.shape, part.shape, strict=True))
+        if any(after):
+            none = (0,) * len(after)
+            theirs = ops.pad(theirs, low=none, high=after, interior=none, value=0.0)
         return mine, None, None, theirs, None, None
 
 

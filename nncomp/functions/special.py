@@ -182,7 +182,8 @@ def erfinv(x: Any) -> Any:
         y = y - away / (1 + y * away)
     y = where(safe < 0, -y, y)
     y = where(zero, safe * (math.sqrt(math.pi) / 2), y)
-    return where(inside, y, where(abs(x) == 1, x * math.inf, math.nan))
+    edge = where(x == 1, math.inf, where(x == -1, -math.inf, math.nan))
+    return where(inside, y, edge)
 
 
 @_wide

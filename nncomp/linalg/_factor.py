@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd.function import Function
+from ..autograd.modes import state
 from ..functions.join import stack
 from ..functions.linalg import matmul
 from ..functions.rearrange import diag_embed, tril
@@ -238,7 +239,9 @@ class _SingularValues(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        _, u, vh = ctx.saved_tensors
+        a, u, vh = ctx.saved_tensors
+        if state.grad_enabled:  # a recorded pass: the vectors depend on the matrix too
+            u, _, vh = svd(a, full_matrices=False)
         return matmul(u * grad[..., None, :], vh)
 
 

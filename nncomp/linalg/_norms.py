@@ -105,7 +105,7 @@ def matrix_power(A: Any, n: int, *, out: Any = None) -> Any:
     if n < 0:
         return matrix_power(inv(A), -n)
     if n == 0:
-        return identity(A).expand(A.shape).clone()
+        return A * 0 + identity(A)
     result, power = None, A
     while n:
         if n & 1:

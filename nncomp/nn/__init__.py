@@ -57,8 +57,11 @@ from .unpooling import __all__ as _unpooling
 from .upsampling import *  # noqa: F403
 from .upsampling import __all__ as _upsampling
 
+from . import modules  # isort: skip  # after all layers
+
 __all__ = [
-    "Buffer", "Embedding", "Module", "Parameter", "functional", "init", "utils",
+    "Buffer", "Embedding", "Module", "Parameter", "functional", "init", "modules",
+    "utils",
     *_activation, *_batchnorm, *_container, *_conv, *_dropout, *_flatten, *_linear, *_loss,
     *_normalization, *_pooling, *_rnn, *_rnn_cells, *_attention, *_transformer, *_padding,
     *_unpooling, *_upsampling, *_margin_loss, *_adaptive, *_distance, *_noise, *_lazy,

@@ -43,10 +43,15 @@ def _step(size: int, out: int, factor: float | None, align: bool) -> float:
     return size / out if factor is None else 1.0 / factor
 
 
-def _sources(size: int, out: int, step: float, align: bool) -> np.ndarray:
-    i = np.arange(out, dtype=np.float32)
-    step = np.float32(step)
-    return i * step if align else (i + np.float32(0.5)) * step - np.float32(0.5)
+def _real(x: Tensor) -> type:
+    """The numpy type of positions and weights: as torch, float32 for all narrower types."""
+    return np.float64 if x.dtype is nncomp.float64 else np.float32
+
+
+def _sources(x: Tensor, out: int, step: float, align: bool) -> np.ndarray:
+    real = _real(x)
+    i, step = np.arange(out, dtype=real), real(step)
+    return i * step if align else (i + real(0.5)) * step - real(0.5)
 
 
 def _pick(x: Tensor, dim: int, places: np.ndarray) -> Tensor:
@@ -57,7 +62,7 @@ def _pick(x: Tensor, dim: int, places: np.ndarray) -> Tensor:
 def _along(values: np.ndarray, x: Tensor, dim: int) -> Tensor:
     """Weights as a tensor that broadcasts along ``dim``."""
     shape = [-1 if d == dim else 1 for d in range(x.dim())]
-    return nncomp.tensor(np.asarray(values, np.float32)).to(x.dtype).reshape(shape)
+    return nncomp.tensor(np.asarray(values, _real(x))).to(x.dtype).reshape(shape)
 
 
 def _nearest(x: Tensor, dim: int, out: int, factor: float | None, exact: bool) -> Tensor:
@@ -74,7 +79,7 @@ def _nearest(x: Tensor, dim: int, out: int, factor: float | None, exact: bool) -
 
 def _linear(x: Tensor, dim: int, out: int, factor: float | None, align: bool) -> Tensor:
     size = x.shape[dim]
-    source = _sources(size, out, _step(size, out, factor, align), align)
+    source = _sources(x, out, _step(size, out, factor, align), align)
     source = np.maximum(source, 0)
     low = np.minimum(np.floor(source), size - 1)
     share = np.clip(source - low, 0, 1)
@@ -84,7 +89,7 @@ def _linear(x: Tensor, dim: int, out: int, factor: float | None, align: bool) ->
 
 def _cubic(x: Tensor, dim: int, out: int, factor: float | None, align: bool) -> Tensor:
     size = x.shape[dim]
-    source = _sources(size, out, _step(size, out, factor, align), align)
+    source = _sources(x, out, _step(size, out, factor, align), align)
     low = np.floor(source)
     total: Any = 0.0
     for offset, weight in enumerate(cubic_weights(source - low), -1):
@@ -122,7 +127,7 @@ def _antialiased(
         last = min(int(center + reach + 0.5), size)
         weights = _filter(mode, (np.arange(first, last) - center + 0.5) / width)
         matrix[i, first:last] = weights / weights.sum()
-    weights = nncomp.tensor(matrix.astype(np.float32)).to(x.dtype)
+    weights = nncomp.tensor(matrix.astype(_real(x))).to(x.dtype)
     return nncomp.matmul(x.transpose(dim, -1), weights.t()).transpose(dim, -1)
 
 

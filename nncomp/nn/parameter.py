@@ -55,4 +55,13 @@ class Buffer(Tensor):
         pass
 
 
+def __getattr__(name: str) -> Any:
+    """The parameters of lazy modules, which are defined on top of these classes."""
+    if name in ("UninitializedBuffer", "UninitializedParameter", "is_lazy"):
+        from . import _uninitialized
+
+        return getattr(_uninitialized, name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
 __all__ = ["Buffer", "Parameter"]

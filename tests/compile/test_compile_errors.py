@@ -152,6 +152,14 @@ def test_bad_options():
         torch.compile(MLP(), fullgraph=False)
     with pytest.raises(TypeError, match="takes a Module or a function, got int"):
         torch.compile(3)
+    with pytest.raises(TypeError, match="got the class MLP; make an instance"):
+        torch.compile(MLP)
+
+    def numbers(x):
+        yield x
+
+    with pytest.raises(TypeError, match="generator"):
+        torch.compile(numbers)
     with pytest.raises(TypeError):
         torch.compile(MLP(), mood="fast")
 

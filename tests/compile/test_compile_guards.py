@@ -128,6 +128,9 @@ def test_replaced_forward():
     compiled.fc1.forward = lambda x: x.sum(-1, keepdim=True) * torch.ones(7)
     expected = compiled.forward(X)
     assert_same(compiled(X), expected)
+    compiled.forward = lambda x: x * compiled.scale
+    assert_same(compiled(X), X)
+    assert "'forward'" in last_reason(compiled)
 
 
 # -- parameters -----------------------------------------------------------------------------------

@@ -36,6 +36,9 @@ ROWS: dict[str, tuple[dict, list]] = {
     "Flatten": ({}, [B]),
     "Unflatten": (dict(dim=1, unflattened_size=(3, 1)), [A]),
     "Embedding": (dict(num_embeddings=5, embedding_dim=3, padding_idx=1), [INDICES]),
+    "EmbeddingBag": (
+        dict(num_embeddings=5, embedding_dim=3, mode="max"), [torch.tensor([[0, 1], [4, 4]])],
+    ),
     "Conv1d": (dict(in_channels=3, out_channels=4, kernel_size=3, padding="same"), [B]),
     "Conv2d": (dict(in_channels=4, out_channels=2, kernel_size=3, stride=2, groups=2), [C]),
     "Conv3d": (dict(in_channels=2, out_channels=3, kernel_size=2, dilation=2), [D]),
@@ -136,10 +139,12 @@ BUILT = {
     "TransformerDecoder": lambda: (
         nn.TransformerDecoder(nn.TransformerDecoderLayer(6, 2, 8), 1), [B, B], None,
     ),
+    "DataParallel": lambda: (nn.DataParallel(nn.Linear(3, 2)), [A], None),
+    "SyncBatchNorm": lambda: (nn.SyncBatchNorm(4).eval(), [C], None),
     "Sequential": lambda: (nn.Sequential(nn.Linear(3, 2), nn.Tanh()), [A], None),
 }  # fmt: skip
 
-CONTAINERS = "Module ModuleDict ModuleList ParameterDict ParameterList RNNBase RNNCellBase".split()
+BASES = ("RNNBase", "RNNCellBase")
 
 
 class Unpooled(nn.Module):
@@ -198,9 +203,19 @@ def test_unpooling(n):
     compare(Unpooled(n), [(B, C, D)[n - 1]])
 
 
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_a_lazy_layer_that_was_called_once():
+    net = nn.Sequential(nn.LazyConv2d(3, 2), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(2))
+    net(torch.randn(C))
+    compare(net, [C])
+
+
 def test_every_layer_has_a_row():
-    known = {*ROWS, *BUILT, *CONTAINERS, *(f"MaxUnpool{n}d" for n in (1, 2, 3))}
+    known = {*ROWS, *BUILT, *BASES, *(f"MaxUnpool{n}d" for n in (1, 2, 3))}
+    known |= {f"Lazy{name}" for name in known}
     layers = {
-        name for name, c in vars(nn).items() if inspect.isclass(c) and issubclass(c, nn.Module)
+        name
+        for name, c in vars(nn).items()
+        if inspect.isclass(c) and issubclass(c, nn.Module) and c.forward is not nn.Module.forward
     }
     assert layers <= known, f"add a row for {', '.join(sorted(layers - known))}"

@@ -1,4 +1,4 @@
-"""Random programs of views, writes and operations: values, memory and gradients as in eager code."""
+"""Random programs of views, writes and operations: values, memory, gradients as in eager code."""
 
 from __future__ import annotations
 

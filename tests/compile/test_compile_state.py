@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 
 import numpy as np
@@ -191,6 +192,14 @@ def test_two_threads_never_share_a_mask():
         t.join()
     assert len(set(masks)) == 100
     assert torch.get_rng_state().tolist()[1] == 100
+
+
+@pytest.mark.parametrize("draw", [lambda: random.random(), lambda: np.random.rand()])
+def test_numbers_from_elsewhere_are_refused(draw):
+    states = random.getstate(), np.random.get_state()[1].tolist()
+    with pytest.raises(TraceError, match="random.*once, not at each call"):
+        torch.compile(lambda x: x + draw())(torch.zeros(2))
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states
 
 
 def test_other_generators_and_seeding_are_refused():

@@ -175,3 +175,7 @@ def test_containers_act_as_in_torch(case):
 @cases(FAILURES)
 def test_container_errors_are_torchs(case):
     agree(case, ok=False)
+
+
+def test_old_container_takes_children_as_keywords():
+    agree(lambda t: repr(t.nn.Container(a=t.nn.ReLU(), b=t.nn.Tanh())), ok=True)

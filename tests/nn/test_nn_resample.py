@@ -154,6 +154,15 @@ SIZES = {
 }
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_double_precision_is_kept(mode):
+    def scenario(t):
+        x = t.tensor(numbers(1, 1, 4, 5).astype(np.float64))
+        return t.nn.functional.interpolate(x, (7, 9), mode=mode)
+
+    agree(scenario, ok=True, tol=1e-12)
+
+
 def sampled(shape, out, **options):
     def scenario(t):
         x = t.tensor(numbers(*shape)).requires_grad_()

@@ -1,13 +1,14 @@
 """JAX: a twin of the model written as a function of (weights, *inputs), under jit.
 
-The weights are constants of the compiled function, as frozen ones are elsewhere: XLA lays them out
-once. As arguments they would be transposed in every call.
+For inference the weights are constants of the compiled function, as frozen ones are elsewhere: XLA
+lays them out once. As arguments they would be transposed in every call.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,15 @@ class JaxEngine(Engine):
         self.function = source.find(*self.job["twin"])
 
     def prepare(self) -> None:
-        self.run = self.library.jit(functools.partial(self.function, self.weights))
+        train = self.job.get("train")
+        if train is None:
+            self.run = self.library.jit(functools.partial(self.function, self.weights))
+            return
+        from .jax_training import make_step
+
+        step = make_step(self.function, self.weights, train)
+        batches = itertools.cycle(source.in_batches(self.inputs, train["batches"]))
+        self.call = lambda: step(*next(batches))
 
     def call(self) -> Any:
         return self.library.block_until_ready(self.run(*self.inputs))

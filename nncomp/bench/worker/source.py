@@ -79,6 +79,12 @@ def load_arrays(path: str) -> list[np.ndarray]:
         return [stored[name] for name in stored.files]
 
 
+def in_batches(values: list[Any], batches: int) -> list[list[Any]]:
+    """A list cut into `batches` equal parts."""
+    size = len(values) // batches
+    return [values[i : i + size] for i in range(0, len(values), size)]
+
+
 def save_arrays(arrays: list[np.ndarray], path: str) -> None:
     """Write arrays so that `load_arrays` gives them back in order."""
     np.savez(path, **{f"{i:06}": array for i, array in enumerate(arrays)})

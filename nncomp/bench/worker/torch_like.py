@@ -37,9 +37,7 @@ class TorchLikeEngine(Engine):
             self.inputs = tensors
         else:
             self.model.train()
-            size = len(tensors) // self.train["batches"]
-            starts = range(0, len(tensors), size)
-            self.batches = itertools.cycle([tensors[i : i + size] for i in starts])
+            self.batches = itertools.cycle(source.in_batches(tensors, self.train["batches"]))
 
     def prepare(self) -> None:
         if self.train is None:

@@ -6,6 +6,7 @@ Neither branches on a value of a gradient, so both can be part of a compiled tra
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 
 import nncomp
@@ -62,12 +63,37 @@ def clip_grad_norm_(
     ``foreach`` has no effect: it is accepted because torch has it.
     """
     with nncomp.no_grad():
-        grads = _grads(parameters)
-        total = get_total_norm(grads, norm_type, error_if_nonfinite)
-        scale = nncomp.clamp(float(max_norm) / (total + 1e-6), max=1.0)
-        for grad in grads:
-            grad.mul_(scale)
+        listed = _listed(parameters)  # an iterator can be read once
+        total = get_total_norm(_grads(listed), norm_type, error_if_nonfinite)
+        clip_grads_with_norm_(listed, max_norm, total)
     return total
+
+
+def clip_grads_with_norm_(
+    parameters: Tensors, max_norm: float, total_norm: Tensor, foreach: bool | None = None
+) -> None:
+    """Scale the gradients by max_norm / total_norm if that is below 1.
+
+    ``foreach`` has no effect: it is accepted because torch has it.
+    """
+    with nncomp.no_grad():
+        scale = nncomp.clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
+        for grad in _grads(parameters):
+            grad.mul_(scale)
+
+
+def clip_grad_norm(
+    parameters: Tensors, max_norm: float, norm_type: float = 2.0,
+    error_if_nonfinite: bool = False, foreach: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """clip_grad_norm_ under an old name."""
+    warnings.warn(
+        "`torch.nn.utils.clip_grad_norm` is now deprecated in favor of "
+        "`torch.nn.utils.clip_grad_norm_`.",
+        FutureWarning,
+        stacklevel=2,
+    )
+    return clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite, foreach)
 
 
 def clip_grad_value_(
@@ -79,4 +105,7 @@ def clip_grad_value_(
             grad.copy_(nncomp.clamp(grad, min=-float(clip_value), max=float(clip_value)))
 
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm"]
+__all__ = [
+    "clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_",
+    "get_total_norm",
+]  # fmt: skip
