@@ -36,6 +36,7 @@ INPUTS = {
     "w34": _floats(5, 4),
     "wtbc": _floats(3, 4, 6),
     "keys": _floats(2, 6, 4),
+    "blocks": _floats(2, 8, 12),
 }
 
 NN = """
@@ -53,7 +54,7 @@ ConvTranspose3d(2, 3, 2) | cube; CosineEmbeddingLoss() | x, y, pm; CosineSimilar
 CrossEntropyLoss() | x, cls; CrossMapLRN2d(3) | image; DataParallel(nn.Linear(4, 2)) | x
 Dropout(0.3) | x; Dropout1d(0.3) | line; Dropout2d(0.3) | image; Dropout3d(0.3) | cube; ELU() | x
 Embedding(5, 3) | t; EmbeddingBag(5, 3, mode='sum') | t; FeatureAlphaDropout(0.3) | image
-Flatten() | image; Fold((4, 5), 2) | m.ones(2, 8, 12); FractionalMaxPool2d(2, 3) | image
+Flatten() | image; Fold((4, 5), 2) | blocks; FractionalMaxPool2d(2, 3) | image
 FractionalMaxPool3d(2, 2) | volume; GELU() | x; GLU() | x; GRU(4, 3) | seq; GRUCell(4, 3) | seq[0], h0
 GaussianNLLLoss() | x, y, probs; GroupNorm(2, 4) | image; Hardshrink() | x; Hardsigmoid() | x
 Hardswish() | x; Hardtanh() | x; HingeEmbeddingLoss() | x, hot * 2 - 1; HuberLoss() | x, y
@@ -90,7 +91,7 @@ TripletMarginLoss() | x, y, p; TripletMarginWithDistanceLoss() | x, y, p; Unflat
 Unfold(2) | image; UninitializedBuffer(); UninitializedParameter(); Upsample(scale_factor=2) | image
 UpsamplingBilinear2d(scale_factor=2) | image; UpsamplingNearest2d(scale_factor=2) | image
 ZeroPad1d(1) | line; ZeroPad2d(1) | image; ZeroPad3d(1) | cube
-"""
+"""  # noqa: E501
 
 FUNCTIONAL = """
 adaptive_avg_pool1d(line, 3); adaptive_avg_pool2d(image, 2); adaptive_avg_pool3d(cube, 2)
@@ -107,7 +108,7 @@ cosine_embedding_loss(x, y, pm); cosine_similarity(x, y); cross_entropy(x, cls)
 ctc_loss(logp, labels, lengths, short); dropout(x, 0.3); dropout1d(line, 0.3)
 dropout2d(image, 0.3); dropout3d(cube, 0.3); elu(x); elu_(x * 1); embedding(t, x)
 embedding_bag(t, w34, mode='mean'); feature_alpha_dropout(image, 0.3, True)
-fold(m.ones(2, 8, 12), (4, 5), 2); fractional_max_pool2d(image, 2, 3)
+fold(blocks, (4, 5), 2); fractional_max_pool2d(image, 2, 3)
 fractional_max_pool2d_with_indices(image, 2, 3); fractional_max_pool3d(volume, 2, 2)
 fractional_max_pool3d_with_indices(volume, 2, 2); gaussian_nll_loss(x, y, probs); gelu(x); glu(x)
 grid_sample(image, grid, align_corners=False); group_norm(image, 2); gumbel_softmax(x); hardshrink(x)
@@ -133,64 +134,69 @@ softplus(x); softshrink(x); softsign(x); tanh(x); tanhshrink(x); threshold(x, 0.
 threshold_(x * 1, 0.1, 2.0); triplet_margin_loss(x, y, p)
 triplet_margin_with_distance_loss(x, y, p); unfold(image, 2); upsample(image, scale_factor=2)
 upsample_bilinear(image, scale_factor=2); upsample_nearest(image, scale_factor=2)
-"""
+"""  # noqa: E501
 
 INIT = """
 calculate_gain('relu'); constant_(x, 2.0); dirac_(k2); eye_(x); kaiming_normal_(x)
 kaiming_uniform_(x); normal_(x); ones_(x); orthogonal_(x); sparse_(x, 0.5); trunc_normal_(x)
-uniform_(x); xavier_normal_(x); xavier_uniform_(x); zeros_(x); constant(x, 1.0); dirac(k2); eye(x)
-kaiming_normal(x); kaiming_uniform(x); normal(x); orthogonal(x); sparse(x, 0.5); uniform(x)
-xavier_normal(x); xavier_uniform(x)
+uniform_(x); xavier_normal_(x); xavier_uniform_(x); zeros_(x)
 """
 
 # Uses of Tensor methods that no table of the tests shows; `x` may be written
 METHODS = """
 x.size(); x.dim(); x.numel(); x.nelement(); x.ndimension(); x.stride(); x.element_size()
-x.is_contiguous(); x.contiguous(); x.data_ptr(); x.item() if 0 else s.item(); x.tolist(); x.numpy()
-x.clone(); x.detach(); (x * 1).detach_(); x.backward() if 0 else (x * x).sum().backward(); x.cpu()
-x.requires_grad_(); (x * 2).retain_grad(); x.register_hook(print); x.type(); x.is_floating_point()
-x.is_signed(); x.is_complex(); x.get_device(); x.is_same_size(y); x.share_memory_(); x.to(m.float64)
-x.bernoulli() if 0 else probs.bernoulli(); probs.multinomial(2); x.normal_(); x.uniform_()
-x.exponential_(); x.log_normal_(); x.random_(); x.bernoulli_(0.5); x.geometric_(0.5); x.cauchy_()
-x.new_empty((2,)); x.new_full((2,), 1.0); x.new_ones(2); x.new_zeros(2); x.new_tensor([1.0])
+x.is_contiguous(); x.contiguous(); x.data_ptr(); s.item(); x.tolist(); x.numpy(); x.clone()
+x.detach(); (x * 1).detach_(); (x * m.ones(1, requires_grad=True)).sum().backward(); x.cpu(); x.requires_grad_()
+(x * m.ones(1, requires_grad=True)).retain_grad(); (x * m.ones(1, requires_grad=True)).register_hook(print); x.type(); x.is_floating_point(); x.is_signed()
+x.is_complex(); x.get_device(); x.is_same_size(y); x.share_memory_(); x.to(m.float64)
+probs.bernoulli(); probs.multinomial(2); x.normal_(); x.uniform_(); x.exponential_()
+x.log_normal_(); x.random_(); x.bernoulli_(0.5); x.geometric_(0.5); x.cauchy_(); x.new_empty((2,))
+x.new_full((2,), 1.0); x.new_ones(2); x.new_zeros(2); x.new_tensor([1.0])
 x.new_empty_strided((2, 2), (2, 1)); x.new(2); x.pin_memory(); x.is_pinned(); x.is_shared()
 x.storage(); x.untyped_storage(); x.storage_offset(); x.storage_type(); x.is_set_to(x)
 x.as_subclass(m.Tensor); x.dim_order(); x.const_data_ptr(); x.to_dense(); x.is_inference()
-x.is_distributed(); x.resolve_conj(); x.resolve_neg(); x.is_nonzero() if 0 else s.is_nonzero()
-x.fill_(1.0); x.zero_(); x.copy_(y); x.view(4, 3); x.int(); x.long(); x.short(); x.char(); x.byte()
-x.bool(); x.half(); x.bfloat16(); x.float(); x.double(); x.type_as(d); x.set_(y); x.resize_(4, 3)
-x.resize_as_(c); x.apply_(abs); x.map_(y, lambda a, b: a); x.map2_(y, y, lambda a, b, c: a)
-x.fill_diagonal_(1.0); x.where(b, y); x.addbmm(z[:, :3, :3] @ z[:, :3] * 0, z) if 0 else x.abs()
-x.prelu(v[:1]); x.hardshrink(); x.dist(y); x.norm(); x.take(t); x.index_put_((r[:2],), v)
-x.index_add_(0, h[:3], y); x.index_copy_(0, h[:1], y[:1]); x.index_fill_(0, h[:1], 1.0); x.cumsum_(0)
-x.masked_fill_(b, 1.0); x.masked_scatter_(b, y); x.scatter_(1, t, y); x.scatter_add_(1, t, y)
-x.register_post_accumulate_grad_hook(print); x.isin(y); x.unique(); x.sum_to_size(3, 1)
-g.addmm(g, g); g.addmm_(g, g); g.addmv(v[:3], v[:3]) if 0 else v[:3].addmv(g, v[:3])
-v[:3].clone().addmv_(g, v[:3]); g.addr(v[:3], v[:3]); g.addr_(v[:3], v[:3]); q.baddbmm(z @ z.mT @ z[:, :, :4] @ z.mT, q[:, :3]) if 0 else a.baddbmm(a, a)
+x.is_distributed(); x.resolve_conj(); x.resolve_neg(); s.is_nonzero(); x.fill_(1.0); x.zero_()
+x.copy_(y); x.view(4, 3); x.int(); x.long(); x.short(); x.char(); x.byte(); x.bool(); x.half()
+x.bfloat16(); x.float(); x.double(); x.type_as(d); x.set_(y); x.resize_(4, 3); x.resize_as_(c)
+x.apply_(abs); x.map_(y, lambda a, b: a); x.map2_(y, y, lambda a, b, c: a); x.fill_diagonal_(1.0)
+x.where(b, y); x.abs(); x.prelu(v[:1]); x.hardshrink(); x.dist(y); x.norm(); x.take(t)
+x.index_put_((r[:2],), v); x.index_add_(0, h[:3], y); x.index_copy_(0, h[:1], y[:1])
+x.index_fill_(0, h[:1], 1.0); x.cumsum_(0); x.masked_fill_(b, 1.0); x.masked_scatter_(b, y)
+x.scatter_(1, t, y); x.scatter_add_(1, t, y); m.ones(1, requires_grad=True).register_post_accumulate_grad_hook(print)
+x.isin(y); x.unique(); x.sum_to_size(3, 1); g.addmm(g, g); g.addmm_(g, g); v[:3].addmv(g, v[:3])
+v[:3].clone().addmv_(g, v[:3]); g.addr(v[:3], v[:3]); g.addr_(v[:3], v[:3]); a.baddbmm(a, a)
 a.baddbmm_(a, a); a[0].addbmm(a, a); a[0].addbmm_(a, a); a.bmm(a); g.mm(g); g.mv(v[:3]); v.ger(w)
 v.outer(w); v.inner(w); v.dot(w); x.cov(); x.corrcoef(); x.kron(x); g.trace(); g.cross(g); x.t_()
 x.squeeze_(); x.unsqueeze_(0); x.transpose_(0, 1); x.swapaxes_(0, 1); x.swapdims_(0, 1)
 x.rsub(1.0); x.erfc(); x.argsort(); x.msort(); x.sort(); x.std(); x.var(); x.chunk(2); x.unbind()
-x.bincount() if 0 else r.bincount(); r.bitwise_and(r); r.bitwise_or(r); r.bitwise_xor(r)
-r.bitwise_not(); r.bitwise_left_shift(r); r.bitwise_right_shift(r); r.bitwise_and_(r)
-r.bitwise_or_(r); r.bitwise_xor_(r); r.bitwise_not_(); r.bitwise_left_shift_(r)
-r.bitwise_right_shift_(r); r.gcd(r); r.lcm(r); r.gcd_(r); r.lcm_(r); x.logical_and_(y)
-x.logical_or_(y); x.logical_xor_(y); x.logical_not_(); x.lerp_(y, 0.5); x.clip_(0, 1); x.clip(0, 1)
-x.positive(); x.cuda() if 0 else x.cpu(); x.tril_(); x.triu_(); x.histc(4); x.nonzero(); x.argwhere()
-x.masked_select(b); x.unique_consecutive(); x.allclose(x); x.equal(x); x.unsafe_chunk(2)
-x.unsafe_split(2); x.unsafe_split_with_sizes([1, 2]); x.swapaxes(0, 1); x.swapdims(0, 1)
-x.moveaxis(0, 1); x.arctan2(y); x.absolute(); x.fix(); x.matmul(x.T); spd.cholesky_inverse()
-spd.cholesky_solve(spd); spd.triangular_solve(spd); tall.pinverse(); spd.logdet(); spd.qr()
-x.float_power(2); d.float_power_(2.0); probs.mvlgamma(1); probs.mvlgamma_(1); x.flipud(); x.fliplr()
-x.rot90(); x.roll(1); v.diag_embed(); v.diagflat(); v.diag(); x.diagonal(); x.unfold(1, 2, 1)
-x.index_select(0, h[:2]); x.gather(1, t); x.matrix_exp() if 0 else g.matrix_exp(); x.adjoint()
-x.nanmean(); x.nanmedian(); x.nanquantile(0.5); x.quantile(0.5); x.histogram(3); x.frexp(); x.diff()
-x.narrow_copy(0, 0, 1); x.as_strided((2, 2), (4, 1)); x.vsplit(3); x.hsplit(2); z.dsplit(2)
-x.put(r[:1], v[:1]); x.put_(r[:1], v[:1]); x.renorm(2, 0, 1.0); v.vdot(w); x.sinc(); x.signbit()
-x.nonzero_static(size=3); x.split_with_sizes([1, 2]); x.slice_scatter(y[:1], 0, 0, 1); x.conj()
-x.select_scatter(v, 0, 0); g.diagonal_scatter(v[:3]); x.scatter_reduce(1, t, y, 'sum'); x.sgn()
-x.index_reduce(0, h[:3], y, 'amax'); x.as_strided_scatter(g, (3, 3), (4, 1)); x.angle(); x.isreal()
-x.conj_physical(); x.nextafter(y); probs.igamma(probs); probs.igammac(probs); probs.digamma()
-probs.polygamma(1); probs.lgamma(); probs.erfinv(); x.i0(); x.ldexp(r[0]); x.matrix_power(2) if 0 else g.matrix_power(2)
-x.is_conj(); x.is_neg(); x.svd(); g.slogdet(); g.det(); g.inverse(); spd.cholesky(); x.nansum()
-"""
+r.bincount(); r.bitwise_and(r); r.bitwise_or(r); r.bitwise_xor(r); r.bitwise_not()
+r.bitwise_left_shift(r); r.bitwise_right_shift(r); r.bitwise_and_(r); r.bitwise_or_(r)
+r.bitwise_xor_(r); r.bitwise_not_(); r.bitwise_left_shift_(r); r.bitwise_right_shift_(r); r.gcd(r)
+r.lcm(r); r.gcd_(r); r.lcm_(r); x.logical_and_(y); x.logical_or_(y); x.logical_xor_(y)
+x.logical_not_(); x.lerp_(y, 0.5); x.clip_(0, 1); x.clip(0, 1); x.positive(); x.tril_(); x.triu_()
+x.histc(4); x.nonzero(); x.argwhere(); x.masked_select(b); x.unique_consecutive(); x.allclose(x)
+x.equal(x); x.unsafe_chunk(2); x.unsafe_split(2); x.unsafe_split_with_sizes([1, 2])
+x.swapaxes(0, 1); x.swapdims(0, 1); x.moveaxis(0, 1); x.arctan2(y); x.absolute(); x.fix()
+x.matmul(x.T); spd.cholesky_inverse(); spd.cholesky_solve(spd); spd.triangular_solve(spd)
+tall.pinverse(); spd.logdet(); spd.qr(); x.float_power(2); d.float_power_(2.0); probs.mvlgamma(1)
+probs.mvlgamma_(1); x.flipud(); x.fliplr(); x.rot90(); x.roll(1); v.diag_embed(); v.diagflat()
+v.diag(); x.diagonal(); x.unfold(1, 2, 1); x.index_select(0, h[:2]); x.gather(1, t)
+g.matrix_exp(); x.adjoint(); x.nanmean(); x.nanmedian(); x.nanquantile(0.5); x.quantile(0.5)
+x.histogram(3); x.frexp(); x.diff(); x.narrow_copy(0, 0, 1); x.as_strided((2, 2), (4, 1))
+x.vsplit(3); x.hsplit(2); z.dsplit(2); x.put(r[:1], v[:1]); x.put_(r[:1], v[:1])
+x.renorm(2, 0, 1.0); v.vdot(w); x.sinc(); x.signbit(); x.nonzero_static(size=3)
+x.split_with_sizes([1, 2]); x.slice_scatter(y[:1], 0, 0, 1); x.conj(); x.select_scatter(v, 0, 0)
+g.diagonal_scatter(v[:3]); x.scatter_reduce(1, t, y, 'sum'); x.sgn()
+x.index_reduce(0, h[:3], y, 'amax'); x.as_strided_scatter(g, (3, 3), (4, 1)); x.angle()
+x.isreal(); x.conj_physical(); x.nextafter(y); probs.igamma(probs); probs.igammac(probs)
+probs.digamma(); probs.polygamma(1); probs.lgamma(); probs.erfinv(); x.i0(); x.ldexp(r[0])
+g.matrix_power(2); x.is_conj(); x.is_neg(); x.svd(); g.slogdet(); g.det(); g.inverse()
+spd.cholesky(); x.nansum()
+x.absolute_(); probs.arccos(); probs.arccos_(); p.exp().arccosh(); p.exp().arccosh_(); probs.arcsin()
+x.arcsinh(); x.arcsinh_(); x.arctan(); x.arctan2_(y); probs.arctanh(); probs.arctanh_(); x.fix_()
+x.greater_equal(y); x.greater_equal_(y); x.gt(y); x.gt_(y); x.le(y); x.le_(y); x.less(y); x.lt(y)
+x.lt_(y); x.ne(y); x.ne_(y); x.mul(y); x.mul_(y); x.reshape_as(x); x.true_divide(y); x.mode()
+x.true_divide_(y); x.remainder(p); x.remainder_(p); x.cummin(0); p.polygamma_(1); r.gcd(r)
+probs.arcsin_(); x.arctan_(); x.multiply_(y); x.subtract_(y); x.negative_(); d.float_power_(2.0)
+x.floor_divide(p); x.as_strided_scatter(g, (3, 3), (4, 1)); x.bernoulli_(p * 0)
+"""  # noqa: E501

@@ -34,9 +34,9 @@ def enter(module: Any) -> None:
     name = _local.names.get(id(module))
     if name is None:
         name = current_path()
-        for path, inner in module.named_modules(prefix=name):
-            _local.names[id(inner)] = path
-        if _local.meet is not None:
+        if _local.meet is not None:  # this thread is the one that traces
+            for path, inner in module.named_modules(prefix=name):
+                _local.names[id(inner)] = path
             _local.meet(module, name)
     _local.stack.append(name)
 

@@ -191,6 +191,23 @@ def test_batches_larger_than_a_pipe():
     assert [len(x) for x in many] == [9000] * 4
 
 
+product = nncomp.compile(lambda x: (x @ x.T).relu().sum())
+
+
+class Compiled(data.Dataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return product(nncomp.ones(64, 64) * index)
+
+
+def test_workers_may_call_compiled_functions():
+    expected = [product(nncomp.ones(64, 64) * i).item() for i in range(3)]
+    loader = data.DataLoader(Compiled(), num_workers=2, timeout=60)
+    assert [batch.item() for batch in loader] == expected
+
+
 # -- iterable data sets ---------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ NO_GRADIENT = re.compile(
 NO_STATIC_FORMULA = re.compile(
     r"histogram|gcd|lcm|nextafter|frexp|igamma|'prod'|'amax'|'amin'|cholesky_solve|a4|tall|wide"
     r"|svd|eig|cond|pinv|matrix_exp|matrix_rank|nuc|solve_triangular|triangular_solve|qr"
-    r"|cholesky_inverse|norm\(x, 2\)|norm\(z, -2\)|lstsq|quantile\(x, m|quantile\(nn_, m"
+    r"|cholesky_inverse|norm\(x, 2\)|norm\(z, -2\)|lstsq|unique_consecutive|quantile\(x, m|quantile\(nn_, m"
 )
 
 

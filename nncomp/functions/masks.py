@@ -8,7 +8,7 @@ import numpy as np
 
 from ..ir import ops
 from ..ir import types as dt
-from .base import is_traced
+from .base import is_tensor, is_traced, wrap_dim
 from .promotion import broadcast_shapes, cast, expand_to, reshaped
 
 
@@ -86,18 +86,22 @@ def unique(
 
 
 def unique_consecutive(
-    input: Any, return_inverse: bool = False, return_counts: bool = False
+    input: Any, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
-    """The flattened elements without repetitions of the one before."""
-    values = known_values(input, "unique_consecutive()").reshape(-1)
-    first = np.ones(values.size, bool)
-    first[1:] = values[1:] != values[:-1]
+    """The flattened elements (or slices along `dim`) without repetitions of the one before."""
+    values = known_values(input, "unique_consecutive()")
+    axis = 0 if dim is None else wrap_dim(dim, values.ndim)
+    values = values.reshape(-1) if dim is None else values
+    rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+    first = np.ones(len(rows), bool)
+    first[1:] = (rows[1:] != rows[:-1]).any(1)
     starts = np.flatnonzero(first)
-    results = [_tensor(values[starts])]
+    results = [_tensor(np.take(values, starts, axis))]
     if return_inverse:
-        results.append(_tensor((np.cumsum(first) - 1).reshape(input.shape)))
+        inverse = np.cumsum(first) - 1
+        results.append(_tensor(inverse.reshape(input.shape) if dim is None else inverse))
     if return_counts:
-        results.append(_tensor(np.diff(np.append(starts, values.size))))
+        results.append(_tensor(np.diff(np.append(starts, len(rows)))))
     return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -112,10 +116,21 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     return _tensor(counts.astype(wide))
 
 
-def isin(elements: Any, test_elements: Any) -> Any:
-    """True where an element is equal to one of `test_elements`."""
-    flat = reshaped(test_elements, (test_elements.numel(),))
-    return (elements.unsqueeze(-1) == flat).any(-1)
+def isin(
+    elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
+) -> Any:
+    """True where an element is equal to one (`invert`: to none) of `test_elements`.
+
+    One of the two may be a number; `assume_unique` has no effect.
+    """
+    if not is_tensor(test_elements):
+        found = elements == test_elements
+    elif not is_tensor(elements):
+        found = (test_elements == elements).any()
+    else:
+        flat = reshaped(test_elements, (test_elements.numel(),))
+        found = (elements.unsqueeze(-1) == flat).any(-1)
+    return ~found if invert else found
 
 
 def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:

@@ -191,3 +191,27 @@ def test_fork_after_use_works_in_the_children():
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - start < 100
+
+
+def test_eager_calls_of_other_threads_are_no_part_of_a_trace():
+    inside, finish = threading.Event(), threading.Event()
+    net = MLP()
+
+    def slow(x):
+        inside.set()
+        finish.wait(30)
+        return net(x)
+
+    compiled = torch.compile(slow, backend="numpy")
+    x = torch.randn(2, 5)
+    found: list = []
+    tracer = threading.Thread(target=lambda: found.append(compiled(x)))
+    tracer.start()
+    assert inside.wait(30)
+    other = MLP()
+    other(x).sum().backward()
+    finish.set()
+    tracer.join(30)
+    assert_same(found[0], net(x))
+    assert other.fc1.weight.grad is not None and not other(x).is_traced
+    assert set(compiled.graph.input_names) == {*(f"net.{n}" for n in net.state_dict()), "x"}
