@@ -1,8 +1,8 @@
 """Kernel expressions to LLVM text: scalar code, or one vector lane per value of a loop variable.
 
-A `Scope` says where code is being written: which loop variables have values, which of them runs over
-the lanes of vectors, and what has been computed already. Anything that does not depend on a loop is
-computed before it (`hoist`), so the text needs no optimizer. Shared by every LLVM target.
+A `Scope` says where code is being written: which loop variables have values, which of them runs
+over the lanes of vectors, and what has been computed already. Anything that does not depend on a
+loop is computed before it (`hoist`), so the text needs no optimizer. Shared by every LLVM target.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reduction loops: serial, with one accumulator per lane, or spread over lanes and then combined."""
+"""Reduction loops: serial with an accumulator per lane, or spread over lanes and combined."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ class KernelExpressions(Expressions):
         return emit_scalar(self.e, name, [a, b], expr.dtype.name, self.has_fma)
 
     def _nest(self, loops: list[Var], roots: list[Expr], carry: list[Value], body) -> list[Value]:
-        """Serial loops around `body(carry) -> carry`, each part of `roots` computed where it can be."""
+        """Serial loops around `body(carry) -> carry`, each part of `roots` computed where it can
+        be.
+        """
         self.hoist(roots)
         if not loops:
             return body(carry)
@@ -168,7 +170,9 @@ def prefix_mask(live: int, lanes: int) -> Value:
 
 
 def lane_count(width: int, root: Expr, extent: int, unroll: int = 1) -> int:
-    """Lanes for a loop: `unroll` vectors of `width` while the body is small, never far above extent."""
+    """Lanes for a loop: `unroll` vectors of `width` while the body is small, never far above
+    extent.
+    """
     heavy = sum(1 for x in walk([root]) if isinstance(x, Call) and x.name not in CHEAP)
     size = sum(1 for _ in walk([root]))
     lanes = width * (unroll if heavy == 0 and size < 24 else max(unroll // 2, 1))
@@ -178,5 +182,8 @@ def lane_count(width: int, root: Expr, extent: int, unroll: int = 1) -> int:
 
 
 CHEAP = frozenset(
-    "neg abs add sub mul maximum minimum eq lt le select cast bitwise_and bitwise_or bitwise_xor".split()
+    (
+        "neg abs add sub mul maximum minimum eq lt le select cast "
+        "bitwise_and bitwise_or bitwise_xor"
+    ).split()
 )

@@ -1,8 +1,8 @@
 """Code for scatter kernels: index_add and index_put.
 
 Threads share the destination lines: each copies its lines of the base, then goes through the whole
-index and writes the entries that fall into its lines. Entries are taken in order, so the result does
-not depend on the number of threads; an entry outside every line is skipped, never written.
+index and writes the entries that fall into its lines. Entries are taken in order, so the result
+does not depend on the number of threads; an entry outside every line is skipped, never written.
 """
 
 from __future__ import annotations

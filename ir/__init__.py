@@ -8,4 +8,15 @@ from .graph import Graph, Node, build_node, input_node
 from .op import OPS, Op, OpError
 from .types import DType, TensorType
 
-__all__ = ["OPS", "DType", "Graph", "Node", "Op", "OpError", "TensorType", "build_node", "input_node", "ops"]
+__all__ = [
+    "OPS",
+    "DType",
+    "Graph",
+    "Node",
+    "Op",
+    "OpError",
+    "TensorType",
+    "build_node",
+    "input_node",
+    "ops",
+]

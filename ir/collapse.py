@@ -90,7 +90,8 @@ def _bound_together(stores, outer: Var, inner: Var) -> bool:
 
 
 def _together(stores, outer: Var, inner: Var) -> bool:
-    """Both loops surround every store and every reduction alike (a row value keeps its own loop)."""
+    """Both loops surround every store and every reduction alike (a row value keeps its own loop).
+    """
     pair = {outer, inner}
     for s in stores:
         if len(pair & s.vars) == 1:

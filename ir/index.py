@@ -1,8 +1,8 @@
 """Index expressions: integer arithmetic over loop variables, kept in affine normal form.
 
 An `Index` is `c0 + c1*a1 + c2*a2 + ...` over atoms: loop variables, quotients and remainders that
-could not be resolved, and integers read from memory. Every atom has a known range, which is what lets
-`reshape` chains collapse back to plain strides: `(8*i + j) // 8 == i` when 0 <= j < 8.
+could not be resolved, and integers read from memory. Every atom has a known range, which is what
+lets `reshape` chains collapse back to plain strides: `(8*i + j) // 8 == i` when 0 <= j < 8.
 """
 
 from __future__ import annotations
@@ -216,7 +216,9 @@ def _order(term) -> str:
 
 
 def _coarse_part(rest: Index, by: int) -> tuple[Index, Index, int] | None:
-    """rest == high * unit + low with 0 <= low < unit and unit dividing `by`, if there is such a unit."""
+    """rest == high * unit + low with 0 <= low < unit and unit dividing `by`, if there is such a
+    unit.
+    """
     for unit in sorted({gcd(c, by) for _, c in rest.terms} - {1, by}, reverse=True):
         high, low = rest._split(unit)
         if high.terms and low.range[0] >= 0 and low.range[1] < unit:

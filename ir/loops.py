@@ -1,8 +1,8 @@
 """The kernel level: scalar expressions over loop variables and buffers.
 
 A `Kernel` computes its stores for every point of its `domain`. Expressions are immutable and shared
-(equal ones are one object), so what is computed once is written once; a `Reduce` binds loop variables
-of its own. Nothing here knows vectors, threads or a device: backends choose those.
+(equal ones are one object), so what is computed once is written once; a `Reduce` binds loop
+variables of its own. Nothing here knows vectors, threads or a device: backends choose those.
 
     kernel rows(x: f32[8,128], out y: f32[8,128]) over i0<8, i1<128 {
       y[128*i0 + i1] = div(exp(sub(x[...], max_{i1<128} x[...])), ...)
@@ -192,7 +192,8 @@ class Scatter:
 
     def __str__(self) -> str:
         verb = "add" if self.accumulate else "put"
-        return f"{verb} {self.source} at {self.line} = {self.index} for {self.entry}<{self.entry.extent}"
+        loop = f"{self.entry}<{self.entry.extent}"
+        return f"{verb} {self.source} at {self.line} = {self.index} for {loop}"
 
 
 @dataclass(frozen=True)

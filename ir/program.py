@@ -64,7 +64,8 @@ class Step:
 
 @dataclass(frozen=True)
 class LoopStep:
-    """`steps` run `length` times, one after the other; loop `number` counts up, or down if reverse."""
+    """`steps` run `length` times, one after the other; loop `number` counts up, or down if reverse.
+    """
 
     number: int
     length: int

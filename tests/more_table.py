@@ -106,7 +106,8 @@ m.histogram(x, 5, weight=p, density=True)[0]; m.combinations(v); m.combinations(
 m.combinations(v, with_replacement=True); m.unravel_index(t, (2, 3)); m.pdist(x); m.pdist(x, 1)
 m.vdot(v, w); m.isin(i, j, invert=True); m.isin(i, 2); m.isin(2, i)
 m.unique_consecutive(t, dim=1); m.unique_consecutive(t[h], True, True, dim=0)
-m.unique_consecutive(i, return_inverse=True); m.hann_window(6); m.hann_window(5, periodic=False); m.hamming_window(7)
+m.unique_consecutive(i, return_inverse=True); m.hann_window(6)
+m.hann_window(5, periodic=False); m.hamming_window(7)
 m.blackman_window(8); m.bartlett_window(6); m.bartlett_window(5, False); m.kaiser_window(7)
 m.kaiser_window(4, False, 6.0); m.hann_window(1); m.hamming_window(5, True, 0.6, 0.4)
 """

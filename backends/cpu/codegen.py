@@ -1,8 +1,8 @@
 """Program -> LLVM modules: one per kernel, and one `run` function that goes through the steps.
 
-`run(context, tid, nthreads, barrier)` is called by every thread. The context is a table of pointers:
-inputs, outputs, arena. A step's units are shared between the threads, or done by thread 0 when it is
-too small; barriers stand only where a step touches what an earlier one wrote.
+`run(context, tid, nthreads, barrier)` is called by every thread. The context is a table of
+pointers: inputs, outputs, arena. A step's units are shared between the threads, or done by thread 0
+when it is too small; barriers stand only where a step touches what an earlier one wrote.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ from .contract_kernel import ContractKernel, contraction_of, plan_of
 from .target import Target
 
 PARALLEL_NS = 6000.0  # a step shorter than this stays on one thread: waking and joining cost more
-COSTLY = {"exp": 4, "log": 6, "tanh": 5, "erf": 5, "sigmoid": 5, "pow": 30, "threefry": 25, "div": 2}
+COSTLY = {
+    "exp": 4,
+    "log": 6,
+    "tanh": 5,
+    "erf": 5,
+    "sigmoid": 5,
+    "pow": 30,
+    "threefry": 25,
+    "div": 2,
+}
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
-"""Code for contraction kernels: the backend's micro-kernel, with the group's other nodes as epilogue."""
+"""Code for contraction kernels: the micro-kernel, with the group's other nodes as epilogue."""
 
 from __future__ import annotations
 
 from nncomp.ir.index import Var
 from nncomp.ir.loops import Accumulator, Buffer, Contract, Kernel, roots_of, walk
 
-from .contract import Contraction, Dim, Plan, make_plan
-from .contract_emit import emit_contraction
 from ..expressions import Lanes
 from ..llvm import Emitter, Value
 from ..map_kernel import store_value
 from ..reductions import KernelExpressions
 from ..scalar import compute_type, memory_type
+from .contract import Contraction, Dim, Plan, make_plan
+from .contract_emit import emit_contraction
 
 
 def contraction_of(extra: Contract) -> Contraction:

@@ -6,7 +6,6 @@ import ctypes
 from collections.abc import Sequence
 
 import numpy as np
-
 from nncomp.ir.program import Program
 from nncomp.ir.types import TensorType
 

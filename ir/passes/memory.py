@@ -87,7 +87,11 @@ def first_of(value: Value) -> Value:
 
 
 def reads_in_step(
-    calls: tuple[KernelCall, ...], operands: list[Value], results: list[Value], old: Value, new: Value
+    calls: tuple[KernelCall, ...],
+    operands: list[Value],
+    results: list[Value],
+    old: Value,
+    new: Value,
 ) -> bool:
     """Whether a step reads `old` only at the element of `new` that it writes right then."""
     if len(calls) != 1 or old.type.nbytes != new.type.nbytes:

@@ -100,7 +100,8 @@ class _Planner:
     def assign_outputs(self) -> None:
         """Give each graph output its place, by a copy where its value cannot be written there."""
         wanted = [
-            (self.values[n], place) for n, place in zip(self.graph.outputs, self.outputs, strict=True)
+            (self.values[n], place)
+            for n, place in zip(self.graph.outputs, self.outputs, strict=True)
         ]
         first: list[_Task] = []
         late: list[_Task] = []
@@ -168,7 +169,6 @@ class _Planner:
             else:
                 steps.extend(self._steps(task))
         return steps, arena
-
 
     def _steps(self, task: _Task) -> list[Step]:
         values = [*task.operands, *task.results]

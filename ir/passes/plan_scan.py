@@ -1,4 +1,4 @@
-"""A scan in a Program: the body's steps, repeated, on carries kept in the loop's own scratch memory.
+"""A scan in a Program: the body's steps, repeated, on carries in the loop's own scratch memory.
 
 The scratch holds the carries of this turn, those of the next, and the body's temporaries. Stacked
 operands and results are walked by one slice per turn.
