@@ -128,7 +128,8 @@ class Reduce(Expr):
 
 
 class ArgReduce(Expr):
-    """`position` (int64) at the first largest `body` over the bound `loop`; nan counts as largest."""
+    """`position` (int64) at the first largest `body` over the bound `loop`; nan counts as largest.
+    """
 
     __slots__ = ("loop", "body", "position")
 
@@ -159,7 +160,8 @@ class Accumulator(Expr):
 
 @dataclass(frozen=True)
 class Buffer:
-    """A dense row-major array a kernel reads or writes; `slot` is its place in the argument list."""
+    """A dense row-major array a kernel reads or writes; `slot` is its place in the argument list.
+    """
 
     name: str
     slot: int
@@ -219,7 +221,8 @@ class Store:
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """One compiled unit: `kind` says which code generator runs it, `extra` is what that one needs."""
+    """One compiled unit: `kind` says which code generator runs it, `extra` is what that one needs.
+    """
 
     name: str
     kind: str  # map | contract | scatter | sort

@@ -46,7 +46,8 @@ class Runner:
                 self.fused_graph.output_names, self.fused_graph.outputs, strict=True
             )
         ]
-        self.executable = build(self.program, self.modules, target, types)
+        is_parallel = any(code.is_shared for code in self.codes.values())
+        self.executable = build(self.program, self.modules, target, types, is_parallel)
         self.constant = tuple(constant)
         self._positions: list[int] = []
         if self.prepared is not None:

@@ -42,6 +42,11 @@ class Code:
     units: int
     nanoseconds: float
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether threads share the units; small steps stay on one."""
+        return self.nanoseconds >= PARALLEL_NS and self.units > 1
+
 
 def signature(kernel: Kernel) -> str:
     params = ", ".join(f"ptr %b{b.slot}" for b in kernel.buffers)
@@ -150,7 +155,7 @@ class RunWriter:
         code = self.codes[step.kernel.name]
         if not code.units:
             return
-        shared = code.nanoseconds >= PARALLEL_NS and code.units > 1
+        shared = code.is_shared
         if any((shared or other) and _conflict(before, step) for before, other in self.pending):
             self._barrier()
         self.pending.append((step, shared))

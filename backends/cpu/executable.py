@@ -23,8 +23,15 @@ class Executable:
     Thread-safe: every call in flight has a table and an arena of its own.
     """
 
-    def __init__(self, program: Program, library: Library, outputs: list[TensorType | None]):
+    def __init__(
+        self,
+        program: Program,
+        library: Library,
+        outputs: list[TensorType | None],
+        is_parallel: bool = True,
+    ):
         self.program, self.library = program, library
+        self.is_parallel = is_parallel  # False: no step is worth a second thread
         self.output_types = outputs  # None: the result updates an input in place
         self.entry = library.address("run")
         self._idle: list[_Frame] = []
@@ -48,7 +55,8 @@ class Executable:
                 table[slot] = array.__array_interface__["data"][0]
                 outputs.append(array)
             slot += 1
-        get_pool().run(self.entry, frame.address, threads or get_num_threads())
+        count = (threads or get_num_threads()) if self.is_parallel else 1
+        get_pool().run(self.entry, frame.address, count)
         self._idle.append(frame)
         return outputs
 
@@ -65,7 +73,9 @@ class _Frame:
         self.address = ctypes.addressof(self.table)
 
 
-def build(program: Program, modules: list[str], target: Target, outputs) -> Executable:
+def build(
+    program: Program, modules: list[str], target: Target, outputs, is_parallel: bool = True
+) -> Executable:
     """Compile the modules (or fetch their objects from the cache) and link them."""
     objects = compile_many(modules, target)
-    return Executable(program, link(objects, runtime_symbols()), outputs)
+    return Executable(program, link(objects, runtime_symbols()), outputs, is_parallel)
