@@ -9,13 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from nncomp.ir.index import Index, Quotient, Read, Remainder, Var
-from nncomp.ir.loops import Accumulator, ArgReduce, Call, Const, Expr, FromIndex, InRange, Load
+from nncomp.ir.loops import (
+    Accumulator,
+    ArgReduce,
+    Call,
+    Const,
+    Expr,
+    FromIndex,
+    InRange,
+    Kernel,
+    Load,
+    Reduce,
+)
 
-from .llvm import Emitter, Value, suffix, vector_type
-from .scalar import compute_type, convert, emit_scalar, from_memory, memory_type
+from .llvm import Emitter, Value, vector_type
+from .memory import address, load_lanes, load_one
+from .scalar import compute_type, convert, emit_scalar
 from .threefry import emit_threefry
+
+
+class Isa(NamedTuple):
+    """What kernels must know of a machine: 32-bit lanes of a vector, multiply-add in one."""
+
+    width: int
+    fma: bool = True
 
 
 @dataclass(frozen=True)
@@ -35,6 +55,7 @@ class Scope:
     parent: Scope | None = None
     vars: dict[Var, Value] = field(default_factory=dict)
     known: dict[object, Value] = field(default_factory=dict)
+    kept: list[Expr] = field(default_factory=list)
     lanes: Lanes | None = None
 
     def find(self, key) -> Value | None:
@@ -59,12 +80,12 @@ class Scope:
 
 
 class Expressions:
-    """Emits kernel expressions into an `Emitter`; `pointers` are the buffers by slot."""
+    """Emits the expressions of a kernel; `pointers` are its buffers by slot."""
 
-    def __init__(self, e: Emitter, pointers: list[Value], width: int, has_fma: bool = True):
-        self.e, self.pointers, self.width, self.has_fma = e, pointers, width, has_fma
+    def __init__(self, e: Emitter, kernel: Kernel, isa: Isa):
+        self.e, self.isa = e, isa
+        self.pointers = {b.slot: Value(f"%b{b.slot}", "ptr") for b in kernel.buffers}
         self.scope = Scope()
-        self.fused_multiply: set[int] = set()
 
     # -- scopes ------------------------------------------------------------------------------
 
@@ -78,7 +99,7 @@ class Expressions:
         return None
 
     def enter(self, vars: dict[Var, Value] | None = None, lanes: Lanes | None = None) -> None:
-        self.scope = Scope(self.scope, dict(vars or {}), {}, lanes)
+        self.scope = Scope(self.scope, dict(vars or {}), lanes=lanes)
 
     def leave(self) -> None:
         assert self.scope.parent is not None
@@ -94,7 +115,7 @@ class Expressions:
             if id(expr) in seen or isinstance(expr, Const):
                 continue
             seen.add(id(expr))
-            if expr.vars <= bound and not _has_accumulator(expr):
+            if expr.vars <= bound:
                 self.value(expr)
             else:
                 stack.extend(expr.operands)
@@ -103,12 +124,29 @@ class Expressions:
 
     def value(self, expr: Expr) -> Value:
         """The value of an expression: a vector if it depends on the lane variable."""
-        key = id(expr)
-        found = self.scope.find(key)
-        if found is None:
-            found = self.scope.known[key] = self._compute(expr)
-            self.scope.known[("keep", key)] = expr  # ids stay unique while the expression lives
-        return found
+        found = self.scope.find(id(expr))
+        if found is not None:
+            return found
+        for part in self._missing(expr):
+            self.scope.known[id(part)] = self._compute(part)
+            self.scope.kept.append(part)  # ids stay unique while the expression lives
+        return self.scope.known[id(expr)]
+
+    def _missing(self, root: Expr) -> list[Expr]:
+        """What must be computed for `root`, operands first; reductions see to their own bodies."""
+        order: list[Expr] = []
+        seen: set[int] = set()
+        stack = [(root, False)]
+        while stack:
+            expr, ready = stack.pop()
+            if ready:
+                order.append(expr)
+            elif id(expr) not in seen and self.scope.find(id(expr)) is None:
+                seen.add(id(expr))
+                stack.append((expr, True))
+                if not isinstance(expr, (Reduce, ArgReduce)):
+                    stack.extend((x, False) for x in expr.operands)
+        return order
 
     def vector(self, expr: Expr) -> Value:
         """`value`, spread over the lanes if it is the same in all of them."""
@@ -139,21 +177,14 @@ class Expressions:
         return [self.spread(v) for v in values] if any(v.lanes for v in values) else values
 
     def _call(self, expr: Call) -> Value:
-        if expr.name == "add" and expr.dtype.kind == "f" and self.has_fma:
-            fused = self._multiply_add(expr)
-            if fused:
-                return fused
         args = self._operands(expr.args)
         if expr.name == "cast":
-            return convert(self.e, args[0], expr.args[0].dtype.name, expr.dtype.name)
+            names = expr.args[0].dtype.name, expr.dtype.name
+            return convert(self.e, args[0], *names)
         if expr.name == "threefry":
             return emit_threefry(self.e, *args)
         dtype = expr.args[-1].dtype.name
-        return emit_scalar(self.e, expr.name, args, dtype, self.has_fma)
-
-    def _multiply_add(self, expr: Call) -> Value | None:
-        """Hook for targets that contract a * b + c; off, so that results equal eager ones."""
-        return None
+        return emit_scalar(self.e, expr.name, args, dtype, self.isa.fma)
 
     # -- indices -----------------------------------------------------------------------------
 
@@ -213,7 +244,7 @@ class Expressions:
             base = self.e.binary("add", base, self._scaled(lanes.base, step), "x")
         total = self.e.splat(self._narrow(base, scalar), lanes.count)
         if step:
-            total = self.e.binary("add", total, _ramp(type, step), "x")
+            total = self.e.binary("add", total, ramp(type, step), "x")
         for atom, c in index.terms:
             if lanes.var in atom.vars and atom != lanes.var:
                 part = self._resize(self._atom(atom), scalar)
@@ -247,29 +278,24 @@ class Expressions:
     # -- memory ------------------------------------------------------------------------------
 
     def _load(self, expr: Load) -> Value:
-        dtype = expr.buffer.type.dtype
-        scalar = memory_type(dtype.name)
-        lanes = self.lanes
+        dtype, lanes = expr.buffer.type.dtype, self.lanes
         if lanes is None or lanes.var not in expr.offset.vars:
             offset = self.index(expr.offset)
             if expr.guard is not None:
                 zero, allowed = Value("0", "i64"), self._any(self.value(expr.guard))
                 offset = self.e.select(allowed, offset, zero, "safe")
-            raw = self.e.load(scalar, self._address(expr.buffer, offset), dtype.itemsize)
-            value = from_memory(self.e, raw, dtype.name)
+            value = load_one(self.e, dtype, self._address(expr.buffer, offset))
             return self.spread(value) if lanes and lanes.var in expr.vars else value
-        mask = self._mask(expr.guard)
-        type = vector_type(scalar, lanes.count)
-        if expr.offset.coefficient(lanes.var) == 1 and expr.offset.is_affine_in(lanes.var):
-            address = self._address(expr.buffer, self.index_at_base(expr.offset))
-            if mask is None:
-                raw = self.e.load(type, address, dtype.itemsize)
-            else:
-                zero = Value("zeroinitializer", type)
-                raw = self.e.masked_load(type, address, mask, dtype.itemsize, zero)
-        else:
-            raw = self._gather(expr, type, mask)
-        return from_memory(self.e, raw, dtype.name)
+        mask, at = self._mask(expr.guard), self.place(expr.buffer, expr.offset)
+        return load_lanes(self.e, dtype, at, lanes.count, mask)
+
+    def place(self, buffer, index: Index) -> Value:
+        """Where the lanes of an index lie: the first one's address if they are neighbours."""
+        lanes = self.lanes
+        if lanes and lanes.var in index.vars:
+            if index.coefficient(lanes.var) == 1 and index.is_affine_in(lanes.var):
+                return self._address(buffer, self.index_at_base(index))
+        return self._address(buffer, self.index(index))
 
     def _any(self, condition: Value) -> Value:
         """Whether a condition holds in some lane."""
@@ -286,7 +312,7 @@ class Expressions:
         return self.e.binary("add", self.index(fixed), self._scaled(lanes.base, step), "x")
 
     def _address(self, buffer, offset: Value) -> Value:
-        return self.e.gep(memory_type(buffer.type.dtype.name), self.pointers[buffer.slot], offset)
+        return address(self.e, buffer.type.dtype, self.pointers[buffer.slot], offset)
 
     def _mask(self, guard: Expr | None) -> Value | None:
         """Lanes to touch: those of the loop's tail and those the guard allows; None for all."""
@@ -299,27 +325,6 @@ class Expressions:
             return allowed
         return self.e.binary("and", allowed, lanes.mask, "m")
 
-    def addresses(self, buffer, index: Index) -> Value:
-        """One address per lane."""
-        lanes = self.lanes
-        assert lanes is not None
-        offsets = self.index(index)
-        element = memory_type(buffer.type.dtype.name)
-        type = vector_type("ptr", lanes.count)
-        base = self.pointers[buffer.slot]
-        return self.e.emit(type, f"getelementptr {element}, {base}, {offsets}", "at")
-
-    def _gather(self, expr: Load, type: str, mask: Value | None) -> Value:
-        lanes = self.lanes
-        assert lanes is not None
-        at = self.addresses(expr.buffer, expr.offset)
-        every = self.e.const(vector_type("i1", lanes.count), True)
-        align = expr.buffer.type.dtype.itemsize
-        zero = Value("zeroinitializer", type)
-        symbol = f"llvm.masked.gather.{suffix(type)}.v{lanes.count}p0"
-        pointer = Value(at.ref, f"{at.type} align {align}")
-        return self.e.call(type, symbol, pointer, mask or every, zero, hint="l")
-
     # -- reductions: filled in by the loops of backends.reductions ------------------------------
 
     def reduce(self, expr) -> Value:
@@ -329,20 +334,8 @@ class Expressions:
         raise NotImplementedError
 
 
-def _ramp(type: str, step: int) -> Value:
+def ramp(type: str, step: int) -> Value:
     """<0, step, 2*step, ...>."""
     like = Value("", type)
     items = ", ".join(f"{like.scalar_type} {k * step}" for k in range(like.lanes))
     return Value(f"<{items}>", type)
-
-
-def _has_accumulator(expr: Expr) -> bool:
-    stack, seen = [expr], set()
-    while stack:
-        x = stack.pop()
-        if isinstance(x, Accumulator):
-            return True
-        if id(x) not in seen:
-            seen.add(id(x))
-            stack.extend(x.operands)
-    return False

@@ -1,124 +1,47 @@
 """Code for map kernels: every store at every point of a loop domain, reductions inside.
 
-The schedule is decided here from the access patterns: which loop runs over vector lanes, in which
-order the others surround it, and how the work is cut into units that threads share.
-
     define void @k(ptr %b0, ptr %b1, i64 %begin, i64 %end)    ; units begin..end of `units`
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import prod
+from nncomp.ir.index import Var
+from nncomp.ir.loops import Kernel, Reduce, Store, roots_of, walk
 
-from nncomp.ir.collapse import merge, merge_reductions
-from nncomp.ir.index import Index, Var
-from nncomp.ir.loops import ArgReduce, Kernel, Load, Reduce, Store, roots_of, walk
+from .arg_reductions import ArgExpressions
+from .expressions import Isa, Lanes
+from .llvm import Emitter, Value
+from .memory import store
+from .reductions import lane_count, prefix_mask
+from .row_scratch import with_scratch
+from .scalar import memory_type
+from .schedule import Schedule, make_schedule
 
-from .expressions import Lanes
-from .llvm import Emitter, Value, module_text, suffix, vector_type
-from .reductions import KernelExpressions, lane_count, prefix_mask
-from .scalar import to_memory
-
-CHUNK = 2048  # elements of the lane loop in one unit of work
-UNROLL = 2
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """`rows` are flattened and shared between threads, then `lane` (in chunks), then `inner`."""
-
-    rows: tuple[Var, ...]
-    lane: Var | None
-    inner: tuple[Var, ...]
-    stores: tuple[Store, ...]
-    chunks: int
-
-    @property
-    def units(self) -> int:
-        return prod(v.extent for v in self.rows) * self.chunks
+UNROLL = 2  # vectors per turn of the lane loop
+REDUCING = 8  # the same around reductions: their rows are read in longer runs
 
 
-def make_schedule(kernel: Kernel) -> Schedule:
-    """Choose loop order and lane variable; a kernel without elements has no units."""
-    stores = kernel.stores
-    order = _loop_order(list(kernel.domain), stores)
-    order, stores = merge(order, stores)
-    stores = merge_reductions(stores)
-    lane = _lane_variable(order, stores)
-    if lane is None:
-        return Schedule(tuple(order), None, (), stores, 1)
-    at = order.index(lane)
-    split_lane = not any(lane not in s.vars for s in stores) and not _row_values(lane, stores)
-    chunks = max(1, -(-lane.extent // CHUNK)) if split_lane else 1
-    return Schedule(tuple(order[:at]), lane, tuple(order[at + 1 :]), stores, chunks)
-
-
-def _row_values(lane: Var, stores) -> bool:
-    """Whether a reduction is shared by all lanes: it would be repeated by every chunk."""
-    return any(
-        isinstance(x, (Reduce, ArgReduce)) and lane not in x.vars
-        for x in walk(roots_of(stores))
-    )
-
-
-def _loop_order(domain: list[Var], stores) -> list[Var]:
-    """Loops that the reductions and row results depend on come first: others repeat less."""
-    shared: set[Var] = set(domain)
-    for s in stores:
-        shared &= s.vars
-    for x in walk(roots_of(stores)):
-        if isinstance(x, (Reduce, ArgReduce)):
-            shared &= x.vars
-    return [v for v in domain if v in shared] + [v for v in domain if v not in shared]
-
-
-def _lane_variable(order: list[Var], stores) -> Var | None:
-    """The loop that walks most memory contiguously; None to vectorize the reductions instead."""
-    best, best_score = None, 0.0
-    for var in order:
-        score = sum(_store_score(s, var) for s in stores)
-        for x in walk(roots_of(stores)):
-            if isinstance(x, Load) and var in x.offset.vars:
-                score += _step_score(x.offset, var) * _repeats(x)
-        if score >= best_score and score > 0:
-            best, best_score = var, score
-    return best
-
-
-def _store_score(store: Store, var: Var) -> float:
-    return _step_score(store.offset, var) * 2 if var in store.offset.vars else 0.0
-
-
-def _step_score(index: Index, var: Var) -> float:
-    if not index.is_affine_in(var):
-        return -0.5
-    return 1.0 if index.coefficient(var) == 1 else -1.0
-
-
-def _repeats(load: Load) -> float:
-    """Loads inside reductions run once per turn: they weigh more than a store."""
-    bound = [v for v in load.vars if v.name.startswith("r")]
-    return float(min(prod(v.extent for v in bound), 64)) if bound else 1.0
-
-
-class MapKernel(KernelExpressions):
+class MapKernel(ArgExpressions):
     """Writes one map kernel."""
 
-    def __init__(self, e: Emitter, kernel: Kernel, schedule: Schedule, width: int, has_fma: bool):
-        pointers = [Value(f"%b{b.slot}", "ptr") for b in kernel.buffers]
-        super().__init__(e, pointers, width, has_fma)
-        self.schedule = schedule
+    def __init__(self, e: Emitter, kernel: Kernel, isa: Isa):
+        super().__init__(e, kernel, isa)
+        self.schedule: Schedule = with_scratch(make_schedule(kernel))
 
     def write(self) -> None:
-        schedule = self.schedule
+        schedule, e = self.schedule, self.e
         if not schedule.units:
             return
+        for s in schedule.scratch:
+            type = f"[{s.buffer.type.size} x {memory_type(s.buffer.type.dtype.name)}]"
+            self.pointers[s.buffer.slot] = e.emit("ptr", f"alloca {type}, align 64", s.buffer.name)
         begin, end = Value("%begin", "i64"), Value("%end", "i64")
-        self.hoist(roots_of(schedule.stores))
-        with self.e.loop(begin, end, hint="unit") as unit:
+        self.hoist(roots_of(schedule.scratch or schedule.stores))
+        with e.loop(begin, end, hint="unit") as unit:
             self.enter(self._row_variables(unit.index))
-            self._row(unit.index)
+            for s in schedule.scratch:
+                self._row((s,), unit.index)
+            self._row(schedule.stores, unit.index)
             self.leave()
 
     def _row_variables(self, unit: Value) -> dict[Var, Value]:
@@ -133,111 +56,96 @@ class MapKernel(KernelExpressions):
             row = row if last else self.e.binary("udiv", row, extent, "row")
         return values
 
-    def _row(self, unit: Value) -> None:
-        schedule = self.schedule
-        self.hoist(roots_of(schedule.stores))
-        placed = self._store_here(set())
-        if schedule.lane is None:
-            return
-        lane = schedule.lane
-        count = lane_count(self.width, _largest(schedule.stores), lane.extent, UNROLL)
-        if schedule.chunks == 1:
-            self._static_lanes(lane, count, placed)
-        else:
-            self._chunk_lanes(lane, count, unit, placed)
+    def _row(self, stores: tuple[Store, ...], unit: Value) -> None:
+        """The loops of a row around `stores`."""
+        _Nest(self, stores, unit).level(self.schedule.loops, frozenset())
 
-    def _static_lanes(self, lane: Var, count: int, placed: set[int]) -> None:
+
+class _Nest:
+    """Writes the loops of a row, outermost first; each store where all its loops are open."""
+
+    def __init__(self, kernel: MapKernel, stores: tuple[Store, ...], unit: Value):
+        self.kernel, self.e, self.stores, self.unit = kernel, kernel.e, stores, unit
+
+    def level(self, loops: tuple[Var, ...], placed: frozenset[int]) -> None:
+        self.kernel.hoist(roots_of(self.stores))
+        placed = placed | self._store_here(placed)
+        if not loops or len(placed) == len(self.stores):
+            return
+        var, *inner = loops
+        if var == self.kernel.schedule.lane:
+            self._lanes(var, tuple(inner), placed)
+            return
+        with self.e.loop(0, var.extent, hint=var.name) as loop:
+            self.kernel.enter({var: loop.index})
+            self.level(tuple(inner), placed)
+            self.kernel.leave()
+
+    def _store_here(self, placed: frozenset[int]) -> frozenset[int]:
+        """Write the stores whose loops are all open and that no outer level has written."""
+        bound = self.kernel.scope.bound()
+        done = set()
+        for number, s in enumerate(self.stores):
+            if number not in placed and s.vars <= bound:
+                store_value(self.kernel, s, self.kernel.value(s.value))
+                done.add(number)
+        return frozenset(done)
+
+    # -- lanes ---------------------------------------------------------------------------------
+
+    def _lanes(self, lane: Var, inner: tuple[Var, ...], placed: frozenset[int]) -> None:
+        unroll = REDUCING if any(_reduces(s, lane) for s in self.stores) else UNROLL
+        count = lane_count(self.kernel.isa.width, _largest(self.stores), lane.extent, unroll)
+
+        def body(base: Value, mask: Value | None) -> None:
+            self.kernel.enter(lanes=Lanes(lane, count, base, mask))
+            self.level(inner, placed)
+            self.kernel.leave()
+
+        if self.kernel.schedule.chunks > 1:
+            self._chunk(lane, count, body)
+            return
         whole = lane.extent // count * count
         if whole:
             with self.e.loop(0, whole, count, hint=lane.name) as loop:
-                self._body(Lanes(lane, count, loop.index, None), placed)
+                body(loop.index, None)
         if whole < lane.extent:
-            mask = prefix_mask(lane.extent - whole, count)
-            self._body(Lanes(lane, count, Value(str(whole), "i64"), mask), placed)
+            body(Value(str(whole), "i64"), prefix_mask(lane.extent - whole, count))
 
-    def _chunk_lanes(self, lane: Var, count: int, unit: Value, placed: set[int]) -> None:
-        e, chunks = self.e, self.schedule.chunks
-        chunk = unit
-        if self.schedule.rows:
-            chunk = e.binary("urem", unit, e.const("i64", chunks), "chunk")
-        low = e.binary("mul", chunk, e.const("i64", CHUNK), "low")
-        high = e.binary("add", low, e.const("i64", CHUNK), "high")
-        extent = e.const("i64", lane.extent)
-        high = e.call("i64", "llvm.umin.i64", high, extent, hint="high")
+    def _chunk(self, lane: Var, count: int, body) -> None:
+        """The part of the lane loop that belongs to this unit."""
+        e, chunks = self.e, self.kernel.schedule.chunks
+        chunk = self.unit
+        if self.kernel.schedule.rows:
+            chunk = e.binary("urem", self.unit, e.const("i64", chunks), "chunk")
+        size = e.const("i64", self.kernel.schedule.chunk)
+        low = e.binary("mul", chunk, size, "low")
+        high = e.binary("add", low, size, "high")
+        high = e.call("i64", "llvm.umin.i64", high, e.const("i64", lane.extent), hint="high")
         whole = high
         if lane.extent % count:
             span = e.binary("sub", high, low)
             rest = e.binary("urem", span, e.const("i64", count), "rest")
             whole = e.binary("sub", high, rest, "whole")
         with e.loop(low, whole, count, hint=lane.name) as loop:
-            self._body(Lanes(lane, count, loop.index, None), placed)
+            body(loop.index, None)
         if lane.extent % count:
-            with e.when(e.binary("icmp ult", whole, high), "tail"):
-                mask = e.lane_mask(whole, high, count)
-                self._body(Lanes(lane, count, whole, mask), placed)
-
-    def _body(self, lanes: Lanes, placed: set[int]) -> None:
-        self.enter(lanes=lanes)
-        self._inner(list(self.schedule.inner), set(placed))
-        self.leave()
-
-    def _inner(self, loops: list[Var], placed: set[int]) -> None:
-        self.hoist(roots_of(self.schedule.stores))
-        placed = placed | self._store_here(placed)
-        if not loops:
-            return
-        with self.e.loop(0, loops[0].extent, hint=loops[0].name) as loop:
-            self.enter({loops[0]: loop.index})
-            self._inner(loops[1:], placed)
-            self.leave()
-
-    def _store_here(self, placed: set[int]) -> set[int]:
-        """Write the stores whose loops are all open and that no outer level has written."""
-        bound = self.scope.bound()
-        done = set()
-        for number, s in enumerate(self.schedule.stores):
-            if number not in placed and s.vars <= bound:
-                self.store(s, self.value(s.value))
-                done.add(number)
-        return placed | done
-
-    def store(self, s: Store, value: Value) -> None:
-        store_value(self, s, value)
+            with e.when(e.binary("icmp ult", whole, high), "tail"):  # in the last chunk only
+                body(whole, prefix_mask(lane.extent % count, count))
 
 
-def store_value(x: KernelExpressions, s: Store, value: Value) -> None:
+def store_value(x: ArgExpressions, s: Store, value: Value) -> None:
     """Write a computed value to its place: one element, a run of lanes, or lane by lane."""
-    dtype = s.buffer.type.dtype
-    lanes = x.lanes
+    dtype, lanes = s.buffer.type.dtype, x.lanes
     if lanes is None or lanes.var not in s.vars:
-        address = x._address(s.buffer, x.index(s.offset))
-        x.e.store(to_memory(x.e, value, dtype.name), address, dtype.itemsize)
-        return
-    raw = to_memory(x.e, x.spread(value), dtype.name)
-    if s.offset.coefficient(lanes.var) == 1 and s.offset.is_affine_in(lanes.var):
-        address = x._address(s.buffer, x.index_at_base(s.offset))
-        if lanes.mask is None:
-            x.e.store(raw, address, dtype.itemsize)
-        else:
-            x.e.masked_store(raw, address, lanes.mask, dtype.itemsize)
-        return
-    at = x.addresses(s.buffer, s.offset)
-    mask = lanes.mask or x.e.const(vector_type("i1", lanes.count), True)
-    symbol = f"llvm.masked.scatter.{suffix(raw.type)}.v{lanes.count}p0"
-    x.e.call_void(symbol, raw, Value(at.ref, f"{at.type} align {dtype.itemsize}"), mask)
+        store(x.e, dtype, value, x.place(s.buffer, s.offset))
+    else:
+        store(x.e, dtype, x.spread(value), x.place(s.buffer, s.offset), lanes.mask)
 
 
-def _largest(stores):
-    return max(roots_of(stores), key=lambda v: sum(1 for _ in walk([v])))
+def _reduces(s: Store, lane: Var) -> bool:
+    return any(isinstance(x, Reduce) and lane in x.vars for x in walk(s.roots))
 
 
-def map_kernel_text(kernel: Kernel, width: int, has_fma: bool = True, attributes="nounwind") -> str:
-    """The LLVM module of a map kernel for vectors of `width` 32-bit lanes."""
-    e = Emitter()
-    MapKernel(e, kernel, make_schedule(kernel), width, has_fma).write()
-    e.do("ret void")
-    params = ", ".join(f"ptr %b{b.slot}" for b in kernel.buffers)
-    head = f"void @{kernel.name}({params}{', ' if params else ''}i64 %begin, i64 %end)"
-    return module_text([e.function(head)], [e], attributes)
-
-
+def _largest(stores: tuple[Store, ...]):
+    return max(roots_of(stores), key=lambda v: len(walk([v])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nncomp.ir.index import Var
-from nncomp.ir.loops import ArgReduce, Call, Expr, Load, Reduce, walk
+from nncomp.ir.loops import Call, Expr, Load, Reduce, walk
 
 from .expressions import Expressions, Lanes
 from .llvm import Value, vector_type
@@ -23,8 +23,7 @@ class KernelExpressions(Expressions):
         if lanes and lanes.var in expr.vars:
             start = self._identity(expr, lanes.count)
             return self._nest(list(expr.loops), [expr.body], [start], self._fold(expr))[0]
-        outside = self.scope.lanes, self.lanes
-        if outside[1]:  # the same in all lanes: leave the lane loop's vectors out of it
+        if lanes:  # the same in all lanes: leave the lane loop's vectors out of it
             return self._without_lanes(lambda: self.reduce(expr))
         spread = self._spread_loop(expr)
         if spread is None:
@@ -48,7 +47,7 @@ class KernelExpressions(Expressions):
         dtype = expr.dtype
         number = IDENTITY.get(expr.combine)
         if number is None:
-            number = _lowest(dtype)
+            number = lowest(dtype)
         return self.e.const(vector_type(compute_type(dtype.name), lanes), number)
 
     def _fold(self, expr: Reduce):
@@ -64,7 +63,7 @@ class KernelExpressions(Expressions):
         name = expr.combine
         if expr.dtype.kind == "b":
             name = "bitwise_or" if name == "maximum" else "bitwise_and"
-        return emit_scalar(self.e, name, [a, b], expr.dtype.name, self.has_fma)
+        return emit_scalar(self.e, name, [a, b], expr.dtype.name, self.isa.fma)
 
     def _nest(self, loops: list[Var], roots: list[Expr], carry: list[Value], body) -> list[Value]:
         """Serial loops around `body(carry) -> carry`, each part of `roots` computed where it can
@@ -94,7 +93,7 @@ class KernelExpressions(Expressions):
 
     def _reduce_lanes(self, expr: Reduce, var: Var) -> Value:
         serial = [v for v in expr.loops if v is not var]
-        wide = lane_count(self.width, expr, var.extent, UNROLL)
+        wide = lane_count(self.isa.width, expr, var.extent, UNROLL)
         start = self._identity(expr, wide)
 
         def row(carry: list[Value]) -> list[Value]:
@@ -134,30 +133,8 @@ class KernelExpressions(Expressions):
             value, count = self.combine(expr, *parts), half
         return self.e.emit(value.scalar_type, f"extractelement {value}, i64 0", "sum")
 
-    def arg_reduce(self, expr: ArgReduce) -> Value:
-        lanes = self.lanes
-        if lanes and lanes.var not in expr.vars:
-            return self._without_lanes(lambda: self.arg_reduce(expr))
-        count = lanes.count if lanes else 0
-        dtype = expr.body.dtype
-        best = self.e.const(vector_type(compute_type(dtype.name), count), _lowest(dtype))
-        place = self.e.const(vector_type("i64", count), -1)
 
-        def better(carry: list[Value]) -> list[Value]:
-            value, at = self.spread(self.value(expr.body)), self.spread(self.value(expr.position))
-            wins = emit_scalar(self.e, "lt", [carry[0], value], dtype.name)
-            unset = self.e.binary("icmp eq", carry[1], self.e.const(carry[1].type, -1))
-            wins = self.e.binary("or", wins, unset)
-            if dtype.kind == "f":
-                fresh = self.e.binary("fcmp uno", value, value)
-                held = self.e.binary("fcmp ord", carry[0], carry[0])
-                wins = self.e.binary("or", wins, self.e.binary("and", fresh, held))
-            return [self.e.select(wins, value, carry[0]), self.e.select(wins, at, carry[1])]
-
-        return self._nest([expr.loop], [expr.body, expr.position], [best, place], better)[1]
-
-
-def _lowest(dtype):
+def lowest(dtype):
     if dtype.kind == "f":
         return float("-inf")
     return -(1 << (8 * dtype.itemsize - 1)) if dtype.kind == "i" else 0
@@ -176,6 +153,8 @@ def lane_count(width: int, root: Expr, extent: int, unroll: int = 1) -> int:
     heavy = sum(1 for x in walk([root]) if isinstance(x, Call) and x.name not in CHEAP)
     size = sum(1 for _ in walk([root]))
     lanes = width * (unroll if heavy == 0 and size < 24 else max(unroll // 2, 1))
+    if unroll > 1 and max(x.dtype.itemsize for x in walk([root])) == 8:
+        lanes //= 2
     while lanes > 2 and lanes // 2 >= extent:
         lanes //= 2
     return lanes

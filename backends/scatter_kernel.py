@@ -10,19 +10,20 @@ from __future__ import annotations
 from nncomp.ir.index import Index, Var
 from nncomp.ir.loops import Kernel, Scatter, Store
 
-from .expressions import Lanes
-from .llvm import Emitter, Value, vector_type
+from .arg_reductions import ArgExpressions
+from .expressions import Isa, Lanes
+from .llvm import Emitter, Value
 from .map_kernel import store_value
-from .reductions import KernelExpressions, lane_count, prefix_mask
-from .scalar import emit_scalar, from_memory, memory_type
+from .memory import load_lanes, load_one
+from .reductions import lane_count, prefix_mask
+from .scalar import emit_scalar
 
 
-class ScatterKernel(KernelExpressions):
+class ScatterKernel(ArgExpressions):
     """Writes one scatter kernel; a unit of work is a destination line."""
 
-    def __init__(self, e: Emitter, kernel: Kernel, width: int, has_fma: bool):
-        pointers = [Value(f"%b{b.slot}", "ptr") for b in kernel.buffers]
-        super().__init__(e, pointers, width, has_fma)
+    def __init__(self, e: Emitter, kernel: Kernel, isa: Isa):
+        super().__init__(e, kernel, isa)
         self.kernel, self.extra = kernel, kernel.extra
         assert isinstance(self.extra, Scatter)
 
@@ -60,7 +61,7 @@ class ScatterKernel(KernelExpressions):
         self._lanes(loops[0], body)
 
     def _lanes(self, lane: Var, body) -> None:
-        count = lane_count(self.width, self.extra.source, lane.extent, 1)
+        count = lane_count(self.isa.width, self.extra.source, lane.extent, 1)
         whole = lane.extent // count * count
         if whole:
             with self.e.loop(0, whole, count, hint=lane.name) as loop:
@@ -77,24 +78,16 @@ class ScatterKernel(KernelExpressions):
         value = self.spread(self.value(self.extra.source))
         if self.extra.accumulate:
             dtype = store.buffer.type.dtype.name
-            value = emit_scalar(self.e, "add", [self._present(store), value], dtype, self.has_fma)
+            value = emit_scalar(self.e, "add", [self._present(store), value], dtype, self.isa.fma)
         store_value(self, store, value)
 
-    def _present(self, store: Store) -> Value:
+    def _present(self, target: Store) -> Value:
         """What the destination holds now (never remembered: it changes from entry to entry)."""
-        lanes, dtype = self.lanes, store.buffer.type.dtype
-        scalar = memory_type(dtype.name)
-        if lanes is None or lanes.var not in store.offset.vars:
-            address = self._address(store.buffer, self.index(store.offset))
-            return from_memory(self.e, self.e.load(scalar, address, dtype.itemsize), dtype.name)
-        type = vector_type(scalar, lanes.count)
-        address = self._address(store.buffer, self.index_at_base(store.offset))
-        if lanes.mask is None:
-            raw = self.e.load(type, address, dtype.itemsize)
-        else:
-            zero = Value("zeroinitializer", type)
-            raw = self.e.masked_load(type, address, lanes.mask, dtype.itemsize, zero)
-        return from_memory(self.e, raw, dtype.name)
+        lanes, dtype = self.lanes, target.buffer.type.dtype
+        at = self.place(target.buffer, target.offset)
+        if lanes is None or lanes.var not in target.offset.vars:
+            return load_one(self.e, dtype, at)
+        return load_lanes(self.e, dtype, at, lanes.count, lanes.mask)
 
 
 def _contiguous(offset: Index, var: Var) -> bool:

@@ -15,10 +15,11 @@ from nncomp.ir.collapse import merge
 from nncomp.ir.index import Var
 from nncomp.ir.loops import ArgReduce, Kernel, Load, Reduce, Store, walk
 
-from .expressions import Lanes
+from .arg_reductions import ArgExpressions
+from .expressions import Isa, Lanes
 from .llvm import Emitter, Value
 from .map_kernel import store_value
-from .reductions import KernelExpressions, prefix_mask
+from .reductions import prefix_mask
 
 MAX_SIZE = 16  # expressions per element: the tile's code repeats them for every row
 
@@ -78,12 +79,11 @@ def _load_variable(order, parts, along) -> Var | None:
     return found.pop() if len(found) == 1 else None
 
 
-class TransposeKernel(KernelExpressions):
+class TransposeKernel(ArgExpressions):
     """Writes one tiled kernel."""
 
-    def __init__(self, e: Emitter, kernel: Kernel, tiles: TileSchedule, width: int, has_fma: bool):
-        pointers = [Value(f"%b{b.slot}", "ptr") for b in kernel.buffers]
-        super().__init__(e, pointers, width, has_fma)
+    def __init__(self, e: Emitter, kernel: Kernel, tiles: TileSchedule, isa: Isa):
+        super().__init__(e, kernel, isa)
         self.tiles = tiles
 
     def write(self) -> None:

@@ -108,55 +108,81 @@ def substitute(stores, new: dict[Var, Index], joined: Var | None = None) -> tupl
 
     Reductions over replaced variables run over `joined` instead.
     """
-    k = KernelBuilder()
-    memo: dict[int, Expr] = {}
+    rebuilder = Rebuilder(KernelBuilder(), new, joined)
+    return tuple(map(rebuilder.store, stores))
 
-    def index(i: Index) -> Index:
+
+class Rebuilder:
+    """Expressions once more, made by the builder `k`, with loop variables replaced.
+
+    What `instead` says of an expression's id takes its place.
+    """
+
+    def __init__(self, k: KernelBuilder, new: dict[Var, Index], joined: Var | None = None):
+        self.k, self.new, self.joined = k, new, joined
+        self.instead: dict[int, Expr] = {}
+        self._memo: dict[int, Expr] = {}
+
+    def store(self, s: Store) -> Store:
+        value = self.value(s.value)
+        for root in s.roots:
+            self.value(root)
+        return Store(s.buffer, self.index(s.offset), value)
+
+    def value(self, root: Expr) -> Expr:
+        for expr in walk([root]):
+            if id(expr) not in self._memo:
+                self._memo[id(expr)] = self.instead.get(id(expr)) or self._rebuild(expr)
+        return self._memo[id(root)]
+
+    def free(self, root: Expr) -> Expr:
+        """`value`, but a variable that a reduction binds stays, as does what has none to replace.
+
+        For expressions that the builder `k` made.
+        """
+        closed = [x for x in walk([root]) if not any(v in self.new for v in x.vars)]
+        self._memo.update((id(x), x) for x in closed)
+        return self.value(root)
+
+    def index(self, i: Index) -> Index:
         total = Index((), i.const)
         for atom, c in i.terms:
             if isinstance(atom, Read):
-                part = Index.of(Read(memo[id(atom.value)], atom.bound))
+                part = Index.of(Read(self._memo[id(atom.value)], atom.bound))
             elif isinstance(atom, Quotient):
-                part = index(atom.of) // atom.by
+                part = self.index(atom.of) // atom.by
             elif isinstance(atom, Remainder):
-                part = index(atom.of) % atom.by
+                part = self.index(atom.of) % atom.by
             else:
-                part = new.get(atom, Index.of(atom))
+                part = self.new.get(atom, Index.of(atom))
             total = total + part * c
         return total
 
-    for expr in walk(roots_of(stores)):
+    def _rebuild(self, expr: Expr) -> Expr:
+        k, memo = self.k, self._memo
+        if isinstance(expr, Const):
+            return k.const(expr.value, expr.dtype)
+        if isinstance(expr, FromIndex):
+            return k.value_of(self.index(expr.index))
+        if isinstance(expr, InRange):
+            i = self.index(expr.index)
+            key = ("range", i, expr.low, expr.high)
+            return k._intern(key, lambda: InRange(i, expr.low, expr.high, expr.dtype))
+        if isinstance(expr, Load):
+            offset, guard = self.index(expr.offset), memo[id(expr.guard)] if expr.guard else None
+            key = ("load", expr.buffer, offset, id(guard))
+            return k._intern(key, lambda: Load(expr.buffer, offset, guard))
+        if isinstance(expr, Call):
+            return k.call(expr.name, *(memo[id(a)] for a in expr.args), dtype=expr.dtype)
         if isinstance(expr, Reduce):
-            loops = tuple(dict.fromkeys(joined if v in new else v for v in expr.loops))
-            memo[id(expr)] = _rebuild_reduce(k, expr.combine, loops, memo[id(expr.body)])
-        else:
-            memo[id(expr)] = _rebuild(k, expr, memo, index)
-    return tuple(Store(s.buffer, index(s.offset), memo[id(s.value)]) for s in stores)
-
-
-def _rebuild_reduce(k: KernelBuilder, combine: str, loops, body: Expr) -> Expr:
-    key = ("reduce", combine, loops, id(body))
-    return k._intern(key, lambda: Reduce(combine, loops, body))
-
-
-def _rebuild(k: KernelBuilder, expr: Expr, memo, index) -> Expr:
-    if isinstance(expr, Const):
-        return k.const(expr.value, expr.dtype)
-    if isinstance(expr, FromIndex):
-        return k.value_of(index(expr.index))
-    if isinstance(expr, InRange):
-        i = index(expr.index)
-        key = ("range", i, expr.low, expr.high)
-        return k._intern(key, lambda: InRange(i, expr.low, expr.high, expr.dtype))
-    if isinstance(expr, Load):
-        offset, guard = index(expr.offset), memo[id(expr.guard)] if expr.guard else None
-        key = ("load", expr.buffer, offset, id(guard))
-        return k._intern(key, lambda: Load(expr.buffer, offset, guard))
-    if isinstance(expr, Call):
-        return k.call(expr.name, *(memo[id(a)] for a in expr.args), dtype=expr.dtype)
-    if isinstance(expr, ArgReduce):
-        body, at = memo[id(expr.body)], memo[id(expr.position)]
-        key = ("argmax", expr.loop, id(body), id(at))
-        return k._intern(key, lambda: ArgReduce(expr.loop, body, at))
-    assert isinstance(expr, Accumulator)
-    return expr
+            loops = tuple(dict.fromkeys(self.joined if v in self.new else v for v in expr.loops))
+            loops = expr.loops if self.joined is None else loops
+            body = memo[id(expr.body)]
+            key = ("reduce", expr.combine, loops, id(body))
+            return k._intern(key, lambda: Reduce(expr.combine, loops, body))
+        if isinstance(expr, ArgReduce):
+            body, at = memo[id(expr.body)], memo[id(expr.position)]
+            key = ("argmax", expr.loop, id(body), id(at))
+            return k._intern(key, lambda: ArgReduce(expr.loop, body, at))
+        assert isinstance(expr, Accumulator)
+        return expr

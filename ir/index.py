@@ -27,6 +27,9 @@ class Var:
     def vars(self) -> frozenset[Var]:
         return frozenset((self,))
 
+    def show(self, name) -> str:
+        return self.name
+
     def __str__(self) -> str:
         return self.name
 
@@ -47,8 +50,8 @@ class Quotient:
     def vars(self) -> frozenset[Var]:
         return self.of.vars
 
-    def __str__(self) -> str:
-        return f"({self.of})//{self.by}"
+    def show(self, name) -> str:
+        return f"({self.of.show(name)})//{self.by}"
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class Remainder:
     def vars(self) -> frozenset[Var]:
         return self.of.vars
 
-    def __str__(self) -> str:
-        return f"({self.of})%{self.by}"
+    def show(self, name) -> str:
+        return f"({self.of.show(name)})%{self.by}"
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,8 @@ class Read:
     def vars(self) -> frozenset[Var]:
         return self.value.vars
 
-    def __str__(self) -> str:
-        return f"[{self.value}]"
+    def show(self, name) -> str:
+        return f"[{name(self.value)}]"
 
 
 @dataclass(frozen=True)
@@ -203,16 +206,20 @@ class Index:
             total = total + part * c
         return total
 
-    def __str__(self) -> str:
-        parts = [str(a) if c == 1 else f"{c}*{a}" for a, c in self.terms]
+    def show(self, name) -> str:
+        """Its text, with `name(x)` for each value x read from memory."""
+        parts = [a.show(name) if c == 1 else f"{c}*{a.show(name)}" for a, c in self.terms]
         if self.const or not parts:
             parts.append(str(self.const))
         return " + ".join(parts)
 
+    def __str__(self) -> str:
+        return self.show(lambda _: "..")
+
 
 def _order(term) -> str:
     """Terms are kept in one order, so that equal sums compare equal."""
-    return str(term[0])
+    return term[0].show(lambda value: value.signature)
 
 
 def _coarse_part(rest: Index, by: int) -> tuple[Index, Index, int] | None:

@@ -124,11 +124,12 @@ class KernelBuilder:
 
     def as_index(self, value: Expr, bound: int) -> Index:
         """An index read from data, forced into range(bound) so that memory stays safe."""
-        low, high = self.const(0, value.dtype), self.const(max(bound - 1, 0), value.dtype)
-        if value.dtype.kind == "u" and bound > 256:
-            return Index.of(Read(value, bound))
-        clamped = self.call("minimum", self.call("maximum", value, low), high)
-        return Index.of(Read(clamped, bound))
+        top = _largest(value.dtype)
+        if value.dtype.kind != "u":
+            value = self.call("maximum", value, self.const(0, value.dtype))
+        if top >= bound:
+            value = self.call("minimum", value, self.const(max(bound - 1, 0), value.dtype))
+        return Index.of(Read(value, bound))
 
     def linear(self, idx, shape) -> Index:
         return indices.linear(tuple(idx), tuple(shape))
@@ -149,7 +150,7 @@ class KernelBuilder:
         low, high = i.range
         if 0 <= low and high < extent:
             return self.const(True, bool_)
-        if high < 0 or low >= extent:
+        if high < 0 or low >= extent or extent <= 0:
             return self.const(False, bool_)
         return self._intern(("inside", i, extent), lambda: InRange(i, 0, extent, bool_))
 
@@ -190,6 +191,10 @@ class KernelBuilder:
         finally:
             self._guard = before
         return self.select(condition, inside, otherwise)
+
+
+def _largest(dtype) -> int:
+    return (1 << (8 * dtype.itemsize - (dtype.kind == "i"))) - 1
 
 
 def _scalar_method(name: str, dtype=None):

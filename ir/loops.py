@@ -11,7 +11,9 @@ variables of its own. Nothing here knows vectors, threads or a device: backends 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from .index import Index, Var
@@ -21,7 +23,7 @@ from .types import DType, TensorType
 class Expr:
     """A scalar value; `vars` are the loop variables it depends on. Compare with `is`."""
 
-    __slots__ = ("dtype", "vars")
+    __slots__ = ("dtype", "vars", "_signature")
     dtype: DType
     vars: frozenset[Var]
 
@@ -30,6 +32,25 @@ class Expr:
         """Expressions this one is computed from, those inside index expressions included."""
         return ()
 
+    def show(self, name: Naming) -> str:
+        """Its text, with `name(x)` for each operand x."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.show(lambda x: x.show(lambda _: ".."))
+
+    @property
+    def signature(self) -> str:
+        """Equal for equal expressions, in every process."""
+        for x in walk([self]):
+            if getattr(x, "_signature", None) is None:
+                text = f"{type(x).__name__} {x.dtype.name} {x.show(lambda y: y._signature)}"
+                x._signature = blake2b(text.encode(), digest_size=8).hexdigest()
+        return self._signature
+
+
+Naming = Callable[[Expr], str]
+
 
 class Const(Expr):
     __slots__ = ("value",)
@@ -37,7 +58,7 @@ class Const(Expr):
     def __init__(self, value, dtype: DType):
         self.value, self.dtype, self.vars = value, dtype, frozenset()
 
-    def __str__(self) -> str:
+    def show(self, name: Naming) -> str:
         return str(self.value)
 
 
@@ -53,8 +74,8 @@ class FromIndex(Expr):
     def operands(self):
         return index_reads(self.index)
 
-    def __str__(self) -> str:
-        return f"({self.index})"
+    def show(self, name: Naming) -> str:
+        return f"({self.index.show(name)})"
 
 
 class InRange(Expr):
@@ -70,8 +91,8 @@ class InRange(Expr):
     def operands(self):
         return index_reads(self.index)
 
-    def __str__(self) -> str:
-        return f"({self.low} <= {self.index} < {self.high})"
+    def show(self, name: Naming) -> str:
+        return f"({self.low} <= {self.index.show(name)} < {self.high})"
 
 
 class Load(Expr):
@@ -88,8 +109,9 @@ class Load(Expr):
     def operands(self):
         return (*index_reads(self.offset), *((self.guard,) if self.guard else ()))
 
-    def __str__(self) -> str:
-        return f"{self.buffer.name}[{self.offset}]"
+    def show(self, name: Naming) -> str:
+        guard = f" if {name(self.guard)}" if self.guard else ""
+        return f"{self.buffer.name}[{self.offset.show(name)}]{guard}"
 
 
 class Call(Expr):
@@ -105,8 +127,8 @@ class Call(Expr):
     def operands(self):
         return self.args
 
-    def __str__(self) -> str:
-        return f"{self.name}({', '.join(map(str, self.args))})"
+    def show(self, name: Naming) -> str:
+        return f"{self.name}({', '.join(map(name, self.args))})"
 
 
 class Reduce(Expr):
@@ -122,9 +144,9 @@ class Reduce(Expr):
     def operands(self):
         return (self.body,)
 
-    def __str__(self) -> str:
+    def show(self, name: Naming) -> str:
         bound = ",".join(f"{v}<{v.extent}" for v in self.loops)
-        return f"{self.combine}_{{{bound}}} {self.body}"
+        return f"{self.combine}_{{{bound}}} {name(self.body)}"
 
 
 class ArgReduce(Expr):
@@ -142,8 +164,9 @@ class ArgReduce(Expr):
     def operands(self):
         return self.body, self.position
 
-    def __str__(self) -> str:
-        return f"argmax_{{{self.loop}<{self.loop.extent}}} {self.body}"
+    def show(self, name: Naming) -> str:
+        where = f"{self.loop}<{self.loop.extent}"
+        return f"argmax_{{{where}}} {name(self.body)} at {name(self.position)}"
 
 
 class Accumulator(Expr):
@@ -154,7 +177,7 @@ class Accumulator(Expr):
     def __init__(self, dtype: DType, loops: tuple[Var, ...]):
         self.dtype, self.vars = dtype, frozenset(loops)
 
-    def __str__(self) -> str:
+    def show(self, name: Naming) -> str:
         return "acc"
 
 
@@ -177,7 +200,7 @@ class Contract:
     loops: tuple[Var | None, ...]  # None for an axis of length 1
     geometry: dict[str, Any]  # attributes of the `contract` op
 
-    def __str__(self) -> str:
+    def show(self, name: Naming) -> str:
         axes = ",".join(str(v) if v else "1" for v in self.loops)
         return f"acc[{axes}] = contract({self.a.name}, {self.b.name}, {self.geometry})"
 
@@ -192,10 +215,10 @@ class Scatter:
     source: Expr
     accumulate: bool
 
-    def __str__(self) -> str:
+    def show(self, name: Naming) -> str:
         verb = "add" if self.accumulate else "put"
         loop = f"{self.entry}<{self.entry.extent}"
-        return f"{verb} {self.source} at {self.line} = {self.index} for {loop}"
+        return f"{verb} {name(self.source)} at {self.line} = {name(self.index)} for {loop}"
 
 
 @dataclass(frozen=True)
@@ -215,8 +238,11 @@ class Store:
         """What must be computed for it: the value, and data that the offset depends on."""
         return self.value, *index_reads(self.offset)
 
+    def show(self, name: Naming) -> str:
+        return f"{self.buffer.name}[{self.offset.show(name)}] = {name(self.value)}"
+
     def __str__(self) -> str:
-        return f"{self.buffer.name}[{self.offset}] = {self.value}"
+        return self.show(str)
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,15 +259,9 @@ class Kernel:
     extra: Any = field(default=None)
 
     def __str__(self) -> str:
-        split = len(self.buffers) - self.outputs
-        names = [f"{b.name}: {b.type}" for b in self.buffers[:split]]
-        names += [f"out {b.name}: {b.type}" for b in self.buffers[split:]]
-        loops = ", ".join(f"{v}<{v.extent}" for v in self.domain)
-        head = f"kernel {self.name} [{self.kind}]({', '.join(names)}) over {loops} {{"
-        body = [f"  {s}" for s in self.stores]
-        if self.extra is not None:
-            body.insert(0, f"  with {self.extra}")
-        return "\n".join([head, *body, "}"])
+        from .kernel_text import kernel_text
+
+        return kernel_text(self)
 
 
 def index_reads(index: Index) -> tuple[Expr, ...]:

@@ -40,6 +40,8 @@ def fresh_containers(value: Any) -> Any:
     """The same structure in new lists, dicts and dataclasses, which the caller may change."""
     if isinstance(value, tuple):
         items = [fresh_containers(v) for v in value]
+        if _same(items, value):
+            return value
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
     if type(value) is list:
         return [fresh_containers(v) for v in value]

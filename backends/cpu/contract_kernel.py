@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from nncomp.ir.index import Var
-from nncomp.ir.loops import Accumulator, Buffer, Contract, Kernel, roots_of, walk
+from nncomp.ir.cost import scalar_cost
+from nncomp.ir.loops import Accumulator, Buffer, Call, Contract, Kernel, roots_of, walk
 
-from ..expressions import Lanes
+from ..arg_reductions import ArgExpressions
+from ..expressions import Isa, Lanes
 from ..llvm import Emitter, Value
 from ..map_kernel import store_value
-from ..reductions import KernelExpressions
-from ..scalar import compute_type, memory_type
+from ..scalar import memory_type
 from .contract import Contraction, Dim, Plan, make_plan
 from .contract_emit import emit_contraction
+
+LONG = 12  # vector instructions of an epilogue that becomes a function
 
 
 def contraction_of(extra: Contract) -> Contraction:
@@ -30,21 +32,32 @@ def contraction_of(extra: Contract) -> Contraction:
     )
 
 
-class ContractKernel(KernelExpressions):
-    """Writes one contraction kernel; units of work are the plan's."""
+class ContractKernel(ArgExpressions):
+    """Writes one contraction kernel; units of work are the plan's.
 
-    def __init__(self, e: Emitter, kernel: Kernel, plan: Plan, width: int, has_fma: bool):
-        pointers = [Value(f"%b{b.slot}", "ptr") for b in kernel.buffers]
-        super().__init__(e, pointers, width, has_fma)
+    The epilogue is written behind each vector of sums; a long one is a function of its own, called
+    from there, because a tile has dozens of vectors.
+    """
+
+    def __init__(self, e: Emitter, kernel: Kernel, plan: Plan, isa: Isa):
+        super().__init__(e, kernel, isa)
         self.kernel, self.plan, self.extra = kernel, plan, kernel.extra
         values = walk(roots_of(kernel.stores))
         self.accumulators = [x for x in values if isinstance(x, Accumulator)]
+        cost = sum(scalar_cost(x.name) if isinstance(x, Call) else 1 for x in values)
+        self.is_long = cost > LONG
+        self._functions: dict[str, str] = {}  # text by the mask it is for
 
     def write(self) -> None:
         begin, end = Value("%begin", "i64"), Value("%end", "i64")
         a = self._operand(self.extra.a, self.extra.geometry["a_offset"])
         b = self._operand(self.extra.b, self.extra.geometry["b_offset"])
-        emit_contraction(self.e, self.plan, a, b, begin, end, self._finish)
+        finish = self._call_finisher if self.is_long else self._finish
+        emit_contraction(self.e, self.plan, a, b, begin, end, finish)
+
+    def finishers(self) -> list[str]:
+        """The functions that `write` calls."""
+        return list(self._functions.values())
 
     def _operand(self, buffer: Buffer, offset: int) -> Value:
         pointer = self.pointers[buffer.slot]
@@ -60,18 +73,37 @@ class ContractKernel(KernelExpressions):
             acc = e.emit(acc.scalar_type, f"extractelement {acc}, i64 0", "acc")
             self.enter(bound)
         else:
-            self.enter(bound, _lanes(column, acc, n, mask))
-        dtype = self.accumulators[0].dtype.name
-        assert acc.scalar_type == compute_type(dtype)
+            self.enter(bound, Lanes(column, acc.lanes, n, mask))
         for x in self.accumulators:
             self.scope.known[id(x)] = acc
         for s in self.kernel.stores:
             store_value(self, s, self.value(s.value))
         self.leave()
 
+    def _call_finisher(self, e, acc: Value, batch, m, n: Value, mask: Value | None) -> None:
+        """The same by calling a function."""
+        key = mask.ref if mask else ""
+        given = [acc, *batch, *m, n, *self.pointers.values()]
+        if key not in self._functions:
+            self._functions[key] = ""  # takes its number
+            name = f"@{self.kernel.name}_finish{len(self._functions)}"
+            self._functions[key] = self._finisher(name, given, len(batch), mask)
+        name = self._functions[key].split("(", 1)[0].rsplit(" ", 1)[1]
+        e.do(f"call void {name}({', '.join(map(str, given))})")
 
-def _lanes(column: Var, acc: Value, n: Value, mask: Value | None) -> Lanes:
-    return Lanes(column, acc.lanes, n, mask)
+    def _finisher(self, name: str, given: list[Value], batch: int, mask: Value | None) -> str:
+        count = len(given) - len(self.pointers)
+        inside = [Value(f"%a{k}", v.type) for k, v in enumerate(given[:count])]
+        e, outer = type(self.e)(), self.e
+        self.e = e
+        acc, *indices, n = inside
+        self._finish(e, acc, indices[:batch], indices[batch:], n, mask)
+        self.e = outer
+        e.do("ret void")
+        outer.declarations |= e.declarations
+        outer.globals |= e.globals
+        parameters = ", ".join(map(str, [*inside, *self.pointers.values()]))
+        return e.function(f"internal void {name}({parameters})")
 
 
 def plan_of(kernel: Kernel, target) -> Plan:

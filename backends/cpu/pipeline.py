@@ -9,6 +9,7 @@ from nncomp.ir.graph import Graph, Node, inline, rebuild
 from nncomp.ir.passes import PIPELINE, cse, simplify, split_prepare
 from nncomp.ir.passes.fuse import fuse
 from nncomp.ir.passes.sink_permutes import sink_permutes
+from nncomp.ir.passes.split_reductions import split_reductions
 
 from .layout import lower_contractions
 from .target import Target
@@ -31,7 +32,7 @@ def cpu_pipeline(target: Target) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-    return [fuse]
+    return [split_reductions, fuse]
 
 
 def lower_bodies(graph: Graph, target: Target) -> Graph:

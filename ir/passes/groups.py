@@ -180,8 +180,8 @@ class Group:
     def _can_repeat(self, node: Node) -> bool:
         """Whether computing `node` wherever it is read costs less than storing it."""
         cost, seen = node_cost(node), self.reads.positions(node)
-        extra = cost * (sum(map(self._turns, seen)) - node.type.size)
-        if cost > CHEAP and self._fits_scratch(seen, node):
+        extra = cost * (sum(map(self._turns, seen)) - node.type.size) - node.type.size
+        if extra > 0 and self._fits_scratch(seen, node):
             extra = 0
         if self.repeated + extra > FREE_WORK + self._all_work() // 2:
             return False

@@ -349,7 +349,7 @@ def reduce_and_back(d: Draw) -> None:
 
 def pool(d: Draw) -> None:
     x = d.any("f", rank=1)
-    attrs = _windows(d, x) if x is not None else None
+    attrs = _windows(d, x) if x is not None and x.type.size else None
     if attrs is None:
         return
     note, name = d.notes[x], d.r.choice(("max_pool", "argmax_pool", "fold"))
@@ -549,7 +549,7 @@ def draw_case(seed: int, kind: str = "all"):
         from nncomp.ir.types import bfloat16, float16
 
         options = dict(floats=(float16, bfloat16, float32))
-    makers = SMOOTH if kind in ("smooth", "large", "half") else ALL
+    makers = SMOOTH if kind in ("smooth", "large") else ALL
     makers = (loop, loop, *SMOOTH) if kind == "loops" else makers
     count = {"large": 10, "deep": 80, "loops": 12}.get(kind, 25)
     d = draw_graph(r, r.randint(1, count), makers, **options)

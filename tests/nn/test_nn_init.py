@@ -128,14 +128,17 @@ def test_sparse_zeroes_its_share_of_each_column():
 
 
 @pytest.mark.parametrize(
-    ("layer", "bound"),
+    ("make", "bound"),
     [
-        (nn.Linear(100, 50), 0.1),
-        (nn.Conv2d(4, 60, 5), 0.1),
-        (nn.Bilinear(100, 8, 10), 0.1),
+        (lambda: nn.Linear(100, 50), 0.1),
+        (lambda: nn.Conv2d(4, 60, 5), 0.1),
+        (lambda: nn.Bilinear(100, 8, 40), 0.1),
     ],
+    ids=["Linear", "Conv2d", "Bilinear"],
 )
-def test_layers_start_uniform_within_torchs_bound(layer, bound):
+def test_layers_start_uniform_within_torchs_bound(make, bound):
+    nncomp.manual_seed(0)
+    layer = make()
     for parameter in (layer.weight, layer.bias):
         values = np.abs(parameter.detach().numpy())
         assert 0.85 * bound < values.max() <= bound * 1.0001

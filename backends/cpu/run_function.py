@@ -1,0 +1,172 @@
+"""The `run` function of a program: calls of kernels, shares of work, and barriers.
+
+`run(context, tid, nthreads, barrier)` is called by every thread. The context is a table of
+pointers: inputs, outputs, arena. A step's units are shared between the threads, or done by thread 0
+when it is too small; barriers stand only where a step touches what another thread wrote or reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from nncomp.ir.program import LoopStep, Place, Program, Step
+
+from ..llvm import Emitter, Value, module_text
+
+Item = Step | LoopStep
+
+
+class Code(Protocol):
+    """What `run` must know of a kernel's code."""
+
+    units: int
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether threads share the units."""
+        ...
+
+
+class RunWriter:
+    """Writes `run`."""
+
+    def __init__(self, program: Program, codes: dict[str, Code]):
+        self.e, self.program, self.codes = Emitter(), program, codes
+        self.turns: dict[int, Value] = {}
+        self.pointers: dict[tuple[str, int], Value] = {}
+        # since the last barrier: steps done by all threads, by thread 0, and the latter's calls
+        self.shared: list[Step] = []
+        self.alone: list[Step] = []
+        self.waiting: list[Item] = []
+
+    def text(self, attributes: str) -> str:
+        table = Value("%context", "ptr")
+        for slot in range(self.program.inputs + self.program.outputs + 1):
+            key = self._slot_key(slot)
+            address = self.e.gep("ptr", table, slot)
+            self.pointers[key] = self.e.load("ptr", address, 8, "base")
+        self._items(self.program.steps)
+        self._flush()
+        self.e.do("ret void")
+        head = "void @run(ptr %context, i64 %tid, i64 %nthreads, ptr %barrier)"
+        return module_text([self.e.function(head)], [self.e], attributes)
+
+    def _slot_key(self, slot: int) -> tuple[str, int]:
+        if slot < self.program.inputs:
+            return ("in", slot)
+        slot -= self.program.inputs
+        return ("out", slot) if slot < self.program.outputs else ("arena", 0)
+
+    # -- which threads do what -----------------------------------------------------------------
+
+    def _items(self, items: Sequence[Item]) -> None:
+        for item in items:
+            if not self._is_shared(item):
+                self._one_thread(item)
+            elif isinstance(item, LoopStep):
+                self._shared_loop(item)
+            else:
+                self._all_threads(item)
+
+    def _is_shared(self, item: Item) -> bool:
+        if isinstance(item, LoopStep):
+            return any(map(self._is_shared, item.steps))
+        return self.codes[item.kernel.name].is_shared
+
+    def _one_thread(self, item: Item) -> None:
+        steps = _steps_of(item)
+        if any(_conflict(before, step) for before in self.shared for step in steps):
+            self._barrier()
+        self.alone.extend(steps)
+        self.waiting.append(item)
+
+    def _all_threads(self, step: Step) -> None:
+        if any(_conflict(before, step) for before in (*self.shared, *self.alone)):
+            self._barrier()
+        self.shared.append(step)
+        e, tid, n = self.e, Value("%tid", "i64"), Value("%nthreads", "i64")
+        units = e.const("i64", self.codes[step.kernel.name].units)
+        begin = e.binary("udiv", e.binary("mul", units, tid), n, "begin")
+        following = e.binary("add", tid, e.const("i64", 1))
+        end = e.binary("udiv", e.binary("mul", units, following), n, "end")
+        self._call(step, begin, end)
+
+    def _shared_loop(self, loop: LoopStep) -> None:
+        self._barrier()
+        with self._turns(loop):
+            self._items(loop.steps)
+            self._barrier()
+
+    def _barrier(self) -> None:
+        if self.shared or self.alone:
+            self._flush()
+            barrier, n = Value("%barrier", "ptr"), Value("%nthreads", "i64")
+            self.e.call_void("nncomp_barrier", barrier, n)
+        self.shared, self.alone = [], []
+
+    def _flush(self) -> None:
+        """Write what thread 0 does alone."""
+        waiting, self.waiting = self.waiting, []
+        if waiting:
+            first = self.e.binary("icmp eq", Value("%tid", "i64"), Value("0", "i64"), "first")
+            with self.e.when(first):
+                for item in waiting:
+                    self._whole(item)
+
+    def _whole(self, item: Item) -> None:
+        """All units of a step, all turns of a loop."""
+        if isinstance(item, LoopStep):
+            with self._turns(item):
+                for inner in item.steps:
+                    self._whole(inner)
+        elif units := self.codes[item.kernel.name].units:
+            self._call(item, Value("0", "i64"), self.e.const("i64", units))
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def _turns(self, loop: LoopStep) -> Iterator[None]:
+        with self.e.loop(0, loop.length, hint="turn") as counted:
+            turn = counted.index
+            if loop.reverse:
+                last = self.e.const("i64", loop.length - 1)
+                turn = self.e.binary("sub", last, turn, "turn")
+            self.turns[loop.number] = turn
+            yield
+
+    def _call(self, step: Step, begin: Value, end: Value) -> None:
+        pointers = [self._pointer(p) for p in step.places]
+        self.e.call_void(step.kernel.name, *pointers, begin, end)
+
+    def _pointer(self, place: Place) -> Value:
+        pointer = self.pointers[(place.base, place.index)]
+        if place.offset:
+            pointer = self.e.gep("i8", pointer, place.offset)
+        for number, stride in place.strides:
+            moved = self.e.binary("mul", self.turns[number], self.e.const("i64", stride))
+            pointer = self.e.gep("i8", pointer, moved)
+        return pointer
+
+
+def _steps_of(item: Item) -> list[Step]:
+    return [s for x in item.steps for s in _steps_of(x)] if isinstance(item, LoopStep) else [item]
+
+
+def _conflict(before: Step, after: Step) -> bool:
+    """Whether `after` touches what `before` wrote, or writes what it read."""
+    if before.part_of and before.part_of == after.part_of:
+        return False
+    pairs = [(w, x) for w in before.writes for x in (*after.reads, *after.writes)]
+    pairs += [(r, w) for r in before.reads for w in after.writes]
+    return any(_overlap(a, b) for a, b in pairs)
+
+
+def _overlap(a: tuple[Place, int], b: tuple[Place, int]) -> bool:
+    (p, n), (q, m) = a, b
+    if (p.base, p.index) != (q.base, q.index):
+        return False
+    if p.strides or q.strides:
+        return True
+    return p.offset < q.offset + m and q.offset < p.offset + n

@@ -1,0 +1,86 @@
+"""Cuts long reductions with few results in two, so that threads can share them.
+
+before:
+    graph f(x: f32[4096,64]) {
+      sum_0 = sum(x, axes=(0,))
+      return sum_0
+    }
+after:
+    graph f(x: f32[4096,64]) {
+      reshape_0 = reshape(x, shape=(16,256,64))
+      sum_0 = sum(reshape_0, axes=(1,))
+      sum_1 = sum(sum_0, axes=(0,))
+      return sum_1
+    }
+
+The cut depends on shapes alone, so results do not depend on the number of threads.
+Needs: simplify has run (it would join the two again). Establishes: nothing.
+"""
+
+from __future__ import annotations
+
+from ..graph import Graph, Node, rebuild
+from ..op import Reduction
+from ..ops import add, cast, maximum, mul, reshape, slice
+from ..types import float32
+
+PARTS = 16
+LARGE = 1 << 17  # elements from which on it is worth it
+COLUMNS = 256  # columns of one unit of work where the last axis stays
+COMBINE = {"sum": add, "prod": mul, "amax": maximum}
+
+
+def split_reductions(graph: Graph) -> Graph:
+    """The graph with long reductions to few results done in `PARTS` parts."""
+
+    def visit(node: Node, operands: tuple[Node, ...]) -> Node | None:
+        if not isinstance(node.op, Reduction) or not _is_long(node):
+            return None
+        return _split(node, operands[0])
+
+    return rebuild(graph, visit)
+
+
+def _is_long(node: Node) -> bool:
+    (x,) = node.inputs
+    if x.type.size < LARGE or not node.type.size:
+        return False
+    kept = [n for i, n in enumerate(x.shape) if i not in node.attrs["axes"] and n > 1]
+    columns = kept and x.shape[-1] > 1 and len(x.shape) - 1 not in node.attrs["axes"]
+    units = -(-node.type.size // COLUMNS) if columns else node.type.size
+    return units < 4 and _axis(node) is not None
+
+
+def _axis(node: Node) -> int | None:
+    """The axis to cut: the first reduced one that is long enough."""
+    (x,) = node.inputs
+    long = [a for a in node.attrs["axes"] if x.shape[a] >= PARTS]
+    return long[0] if long else None
+
+
+def _split(node: Node, x: Node) -> Node:
+    if x.dtype.kind == "f" and x.dtype.itemsize == 2:  # the parts keep what a sum in float32 keeps
+        return cast(_split_wide(node, cast(x, dtype=float32)), dtype=x.dtype)
+    return _split_wide(node, x)
+
+
+def _split_wide(node: Node, x: Node) -> Node:
+    axis, axes = _axis(node), node.attrs["axes"]
+    rest = x.shape[axis] % PARTS
+    whole = x.shape[axis] - rest
+    main = _rows(x, axis, 0, whole) if rest else x
+    main = reshape(main, shape=(*x.shape[:axis], PARTS, whole // PARTS, *x.shape[axis + 1 :]))
+    later = tuple(a if a < axis else a + 1 for a in axes)
+    parts = node.op(main, axes=later)  # the axis of the parts stays, where `axis` was
+    place = axis - sum(1 for a in axes if a < axis)
+    total = node.op(parts, axes=(place,))
+    if rest:
+        left = node.op(_rows(x, axis, whole, x.shape[axis]), axes=axes)
+        total = COMBINE[node.name](total, left)
+    return total
+
+
+def _rows(x: Node, axis: int, begin: int, end: int) -> Node:
+    start = tuple(begin if i == axis else 0 for i in range(len(x.shape)))
+    stop = tuple(end if i == axis else n for i, n in enumerate(x.shape))
+    return slice(x, start=start, stop=stop, step=(1,) * len(stop))
