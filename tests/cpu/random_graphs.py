@@ -81,7 +81,9 @@ class Draw:
         found = [n for n in self.pool if n.dtype.kind in kinds and len(n.shape) >= rank]
         found = [n for n in found if not exact or self.notes[n].fraction is not None]
         recent = found[-6:]
-        return self.r.choice(recent if recent and self.r.random() < 0.6 else found) if found else None
+        return (
+            self.r.choice(recent if recent and self.r.random() < 0.6 else found) if found else None
+        )
 
     def same(self, x: Node, exact: bool = False) -> Node:
         """A value of x's type: one of the pool, or a broadcast or constant one."""
@@ -89,7 +91,9 @@ class Draw:
         found = [n for n in found if not exact or self.notes[n].fraction is not None]
         if found and self.r.random() < 0.8:
             return self.r.choice(found)
-        value = self.r.choice((0, 1, 1, 2)) if x.dtype.kind != "f" else self.r.choice((0.5, 1.0, -2.0))
+        value = (
+            self.r.choice((0, 1, 1, 2)) if x.dtype.kind != "f" else self.r.choice((0.5, 1.0, -2.0))
+        )
         if x.dtype.kind == "b":
             value = bool(value)
         node = self.op("full", bound=2, fraction=1, value=value, shape=x.shape, dtype=x.dtype)
@@ -201,7 +205,9 @@ def choose(d: Draw) -> None:
 
 
 def convert(d: Draw) -> None:
-    dtype = d.r.choice(DTYPES if d.r.random() < 0.4 else (float32, float64, int32, int64, uint8, bool_))
+    dtype = d.r.choice(
+        DTYPES if d.r.random() < 0.4 else (float32, float64, int32, int64, uint8, bool_)
+    )
     x = d.any(exact=dtype.kind != "f" or dtype.itemsize == 2)
     if x is None:
         return
@@ -272,7 +278,9 @@ def _pad(d: Draw, x: Node):
         return tuple(d.r.choice(choices) for _ in x.shape)
 
     value = d.r.choice((0, 1, 0.5)) if x.dtype.kind == "f" else d.r.choice((0, 1))
-    return dict(low=widths(0, 0, 1, 3), high=widths(0, 0, 2), interior=widths(0, 0, 0, 1), value=value)
+    return dict(
+        low=widths(0, 0, 1, 3), high=widths(0, 0, 2), interior=widths(0, 0, 0, 1), value=value
+    )
 
 
 def _flip(d: Draw, x: Node):
@@ -315,7 +323,9 @@ def reduce(d: Draw) -> Node | None:
     axis = d.r.randrange(len(x.shape))
     if name == "prod" and x.shape[axis] <= 6:
         exact = note.fraction and note.fraction * x.shape[axis]
-        return d.op("prod", x, bound=max(note.high, 1) ** x.shape[axis], fraction=exact, axes=(axis,))
+        return d.op(
+            "prod", x, bound=max(note.high, 1) ** x.shape[axis], fraction=exact, axes=(axis,)
+        )
     if name == "cumsum" and x.shape[axis] <= 64:
         high = note.high * max(x.shape[axis], 1)
         return d.op("cumsum", x, bound=high, fraction=note.fraction, axis=axis)
