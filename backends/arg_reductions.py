@@ -1,4 +1,4 @@
-"""argmax loops: the first largest value and where it was, one candidate per lane, then the best of all.
+"""argmax loops: the first largest value and its place, per lane, then the best of all lanes.
 
 A nan counts as largest, and the first of equals wins, whatever the number of lanes. What is carried
 is the turn of the loop; the wanted position is computed from it at the end.
