@@ -131,7 +131,7 @@ def _result(op: Op, out: Any, type_: TensorType, inputs: Sequence, arrays: list)
         if not out.flags.c_contiguous:  # so that the tracer knows which reshapes are views
             out = np.array(out, order="C")
         return wrap(out, type_)
-    if out.nbytes > BORROW_BYTES and op.name in BORROWABLE:
+    if out.nbytes > BORROW_BYTES and op.name in BORROWABLE and _may_borrow(op, out):
         x = inputs[0]
         storage = x._borrowed or storage_of(x)
         if not storage.exposed:
@@ -139,6 +139,11 @@ def _result(op: Op, out: Any, type_: TensorType, inputs: Sequence, arrays: list)
             storage.lend(result)
             return result
     return wrap(np.array(out, order="C"), type_)
+
+
+def _may_borrow(op: Op, out: Any) -> bool:
+    """A reshape promises row-major elements (clone() and contiguous() rely on it)."""
+    return op.name != "reshape" or out.flags.c_contiguous
 
 
 def operand_error(op: Op, inputs: Sequence) -> Exception:

@@ -345,3 +345,12 @@ def test_overwrite_is_a_write_without_history():
     assert float(borrowed.sum()) == 0
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("n", [4, 64])
+def test_contiguous_and_clone_of_a_strided_view_are_row_major(n):
+    """Also where results are large enough to borrow memory."""
+    x = nncomp.randn(n, 16, 8).transpose(0, 1)
+    for made in (x.contiguous(), x.clone(), x.reshape(x.shape).contiguous()):
+        assert made.is_contiguous() and made.view(-1).shape == (n * 128,)
+        assert (made == x).all()

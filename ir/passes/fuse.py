@@ -36,7 +36,6 @@ class Fusion:
         self.graph = graph
         self.users = graph.users()
         self.results = set(graph.outputs)
-        self.number = {n: i for i, n in enumerate(graph.nodes)}
         self.in_memory = _in_memory(graph)
         self.groups: list[Group] = []
         self.homes: dict[Node, list[Group]] = {}  # groups a node is a member of
@@ -59,7 +58,9 @@ class Fusion:
                 self._add(node, readers[0])
                 return
             for group in sorted(readers, key=lambda g: g.extent, reverse=True):
-                if self._is_free_of_cycles(node, group) and group.join(node, stored=True):
+                later = self._made_later(node, group)
+                if later is not None and group.join(node, stored=True):
+                    self._list_before(later, group)
                     self._add(node, group)
                     return
         self._start(node)
@@ -79,58 +80,51 @@ class Fusion:
 
     def _start(self, node: Node) -> None:
         group = Group(node)
+        group.position = len(self.groups)
         self.groups.append(group)
         self._add(node, group)
 
     def _add(self, node: Node, group: Group) -> None:
-        group.top = max(group.top, self.number[node])
         self.homes.setdefault(node, []).append(group)
 
-    def _is_free_of_cycles(self, node: Node, group: Group) -> bool:
-        """Storing `node` in `group` makes its other readers depend on the group's kernel."""
-        stack = [g for g in self._reader_groups(node) if g is not group]
-        seen = set(map(id, stack))
+    # -- the order of kernels: `groups` lists them, what a kernel needs behind the kernel ---------
+
+    def _made_later(self, node: Node, group: Group) -> set[Group] | None:
+        """The groups that must run after `group` if it stores `node`, but are listed behind it.
+
+        None if one of them is needed by `group` itself.
+        """
+        found: set[Group] = set()
+        stack = [g for g in self._reader_groups(node) if g.position > group.position]
         while stack:
             current = stack.pop()
-            for out in current.outputs:
-                if self.number[out] > group.top:  # too late to be read by a member of the group
-                    continue
-                for following in self._reader_groups(out):
-                    if following is group:
-                        return False
-                    if id(following) not in seen:
-                        seen.add(id(following))
-                        stack.append(following)
-        return True
+            if current not in found:
+                found.add(current)
+                following = {g for out in current.outputs for g in self._reader_groups(out)}
+                if group in following:
+                    return None
+                stack.extend(g for g in following if g.position > group.position)
+        return found
+
+    def _list_before(self, later: set[Group], group: Group) -> None:
+        """List the groups `later` in front of `group`, leaving everything else in order."""
+        if not later:
+            return
+        begin, end = group.position, max(g.position for g in later) + 1
+        window = self.groups[begin:end]
+        window.sort(key=lambda g: g not in later)
+        self.groups[begin:end] = window
+        for position in range(begin, end):
+            self.groups[position].position = position
 
 
 def fuse(graph: Graph) -> Graph:
     """The graph with one `fused` node per kernel."""
     groups = Fusion(graph).run()
     new: dict[Node, Node] = {n: n for n in graph.inputs}
-    for group in schedule_groups(groups, graph):
+    for group in reversed(groups):
         _emit_group(group, new)
     return graph.with_outputs(tuple(new[x] for x in graph.outputs))
-
-
-def schedule_groups(groups: list[Group], graph: Graph) -> list[Group]:
-    """Groups in an order in which operands come first (the original order of their roots)."""
-    owner = {out: g for g in groups for out in g.outputs}
-    order: list[Group] = []
-    state: dict[int, bool] = {}
-    stack = [g for g in groups]  # found from the outputs backwards: the first pushed is done last
-    while stack:
-        group = stack[-1]
-        if state.get(id(group)) is not None:
-            stack.pop()
-            if not state[id(group)]:
-                state[id(group)] = True
-                order.append(group)
-            continue
-        state[id(group)] = False
-        needed = (owner[x] for x in group.operands() if x in owner)
-        stack.extend(g for g in needed if id(g) not in state)
-    return order
 
 
 def _emit_group(group: Group, new: dict[Node, Node]) -> None:

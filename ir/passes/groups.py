@@ -45,7 +45,8 @@ class Group:
         self.in_pieces = is_long_concat(root)
         self.row: frozenset[Var] | None = None  # loops that the reductions depend on
         self.kind = _kind(root)
-        self.code = self.repeated = self.work = self.top = 0
+        self.code = self.repeated = self.work = 0
+        self.position = 0  # in the list of groups
         self.domain: tuple[Var, ...] = ()
         if isinstance(root.type, TensorType):
             self.domain, self.idx = domain_of(root.type.shape)

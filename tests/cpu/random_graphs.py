@@ -81,9 +81,9 @@ class Draw:
         found = [n for n in self.pool if n.dtype.kind in kinds and len(n.shape) >= rank]
         found = [n for n in found if not exact or self.notes[n].fraction is not None]
         recent = found[-6:]
-        return (
-            self.r.choice(recent if recent and self.r.random() < 0.6 else found) if found else None
-        )
+        if not found:
+            return None
+        return self.r.choice(recent if self.r.random() < 0.6 else found)
 
     def same(self, x: Node, exact: bool = False) -> Node:
         """A value of x's type: one of the pool, or a broadcast or constant one."""
@@ -91,9 +91,7 @@ class Draw:
         found = [n for n in found if not exact or self.notes[n].fraction is not None]
         if found and self.r.random() < 0.8:
             return self.r.choice(found)
-        value = (
-            self.r.choice((0, 1, 1, 2)) if x.dtype.kind != "f" else self.r.choice((0.5, 1.0, -2.0))
-        )
+        value = self.r.choice((0.5, 1.0, -2.0) if x.dtype.kind == "f" else (0, 1, 1, 2))
         if x.dtype.kind == "b":
             value = bool(value)
         node = self.op("full", bound=2, fraction=1, value=value, shape=x.shape, dtype=x.dtype)
@@ -205,9 +203,8 @@ def choose(d: Draw) -> None:
 
 
 def convert(d: Draw) -> None:
-    dtype = d.r.choice(
-        DTYPES if d.r.random() < 0.4 else (float32, float64, int32, int64, uint8, bool_)
-    )
+    common = (float32, float64, int32, int64, uint8, bool_)
+    dtype = d.r.choice(DTYPES if d.r.random() < 0.4 else common)
     x = d.any(exact=dtype.kind != "f" or dtype.itemsize == 2)
     if x is None:
         return
@@ -278,9 +275,8 @@ def _pad(d: Draw, x: Node):
         return tuple(d.r.choice(choices) for _ in x.shape)
 
     value = d.r.choice((0, 1, 0.5)) if x.dtype.kind == "f" else d.r.choice((0, 1))
-    return dict(
-        low=widths(0, 0, 1, 3), high=widths(0, 0, 2), interior=widths(0, 0, 0, 1), value=value
-    )
+    low, high = widths(0, 0, 1, 3), widths(0, 0, 2)
+    return dict(low=low, high=high, interior=widths(0, 0, 0, 1), value=value)
 
 
 def _flip(d: Draw, x: Node):
@@ -323,9 +319,8 @@ def reduce(d: Draw) -> Node | None:
     axis = d.r.randrange(len(x.shape))
     if name == "prod" and x.shape[axis] <= 6:
         exact = note.fraction and note.fraction * x.shape[axis]
-        return d.op(
-            "prod", x, bound=max(note.high, 1) ** x.shape[axis], fraction=exact, axes=(axis,)
-        )
+        bound = max(note.high, 1) ** x.shape[axis]
+        return d.op("prod", x, bound=bound, fraction=exact, axes=(axis,))
     if name == "cumsum" and x.shape[axis] <= 64:
         high = note.high * max(x.shape[axis], 1)
         return d.op("cumsum", x, bound=high, fraction=note.fraction, axis=axis)
@@ -547,10 +542,36 @@ def draw_arrays(d: Draw, seed: int) -> list[np.ndarray]:
     return arrays
 
 
+def draw_tangle(seed: int):
+    """(graph, arrays): many cheap values of one shape, each read by several others."""
+    r = Random(seed)
+    d = Draw(r)
+    shape = d.shape(2)
+    for _ in range(r.randint(1, 4)):
+        d.input(TensorType(shape, float32), high=1)
+    for _ in range(r.randint(20, 300)):
+        x, y = r.choice(d.pool[-20:]), r.choice(d.pool[-20:])
+        kind = r.random()
+        if kind < 0.6 or not all(shape):
+            name = r.choice(("sub", "maximum", "minimum"))
+            d.add(build_node(OPS[name], (x, y), {}), Note(4, None))
+        elif kind < 0.85:
+            d.add(build_node(OPS["tanh"], (x,), {}), Note(1, None))
+        else:
+            axis = r.randrange(2)
+            small = build_node(OPS["amax"], (x,), dict(axes=(axis,)))
+            kept = tuple(1 if i == axis else n for i, n in enumerate(shape))
+            line = build_node(OPS["reshape"], (small,), dict(shape=kept))
+            wide = build_node(OPS["expand"], (line,), dict(shape=shape))
+            d.add(build_node(OPS["tanh"], (wide - y,), {}), Note(1, None))
+    outputs = [r.choice(d.pool[-10:]) for _ in range(r.randint(1, 5))]
+    return Graph("f", d.inputs, outputs), draw_arrays(d, seed)
+
+
 def draw_case(seed: int, kind: str = "all"):
     """(graph, arrays) of one of the families: all, smooth, updates, large."""
-    if kind == "gradient":
-        return draw_gradient(seed)
+    if kind in ("gradient", "tangle"):
+        return (draw_gradient if kind == "gradient" else draw_tangle)(seed)
     r = Random(seed)
     options = {}
     if kind == "large":

@@ -9,6 +9,7 @@ from nncomp.ir.interpret import interpret
 from nncomp.ir.passes.fuse import fuse
 from nncomp.ir.passes.inline_calls import inline_calls
 from nncomp.ir.passes.plan import plan_program
+from nncomp.ir.program import Program
 
 TOLERANCE = {"float16": 4e-3, "bfloat16": 3e-2, "float32": 1e-5, "float64": 1e-11}
 
@@ -20,18 +21,23 @@ def run_compiled(graph: Graph, arrays) -> list[np.ndarray]:
     return _with_updates(graph, mine, outputs)
 
 
-def run_kernels(graph: Graph, arrays) -> list[np.ndarray]:
+def run_kernels(graph: Graph, arrays, target=None) -> list[np.ndarray]:
     """Results of fusion, planning and code generation alone, without graph passes before them."""
     from nncomp.backends.cpu.codegen import program_modules
     from nncomp.backends.cpu.executable import build
     from nncomp.backends.cpu.target import host_target
 
-    target = host_target()
-    program = plan_program(fuse(_fused_bodies(inline_calls(graph))))
+    target = target or host_target()
+    program = kernel_program(graph)
     modules, _ = program_modules(program, target)
     types = [None if n else o.type for n, o in zip(graph.output_names, graph.outputs, strict=True)]
     mine = [np.array(a, order="C") for a in arrays]
     return _with_updates(graph, mine, build(program, modules, target, types)(mine))
+
+
+def kernel_program(graph: Graph) -> Program:
+    """The program of a graph without passes before fusion."""
+    return plan_program(fuse(_fused_bodies(inline_calls(graph))))
 
 
 def _fused_bodies(graph: Graph) -> Graph:
