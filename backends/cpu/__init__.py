@@ -5,17 +5,21 @@ compile(graph) -> Runner: pipeline -> split_prepare -> fuse -> plan -> codegen -
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
+from nncomp.ir.debug import debug
 from nncomp.ir.graph import Graph
 from nncomp.ir.passes import split_prepare
 from nncomp.ir.passes.index_checks import index_checks, without_bounds
 from nncomp.ir.passes.plan import plan_program
-from nncomp.ir.passes.run import dump_text, run_pipeline
+from nncomp.ir.passes.run import announce_passes, dump_text, run_pipeline
 from nncomp.ir.program import Program
 
 from .target import Target, host_target
+
+announce_passes("scan_bodies", "choose_layout", "sink_permutes", "split_reductions", "fuse")
 
 
 class Runner:
@@ -39,6 +43,7 @@ class Runner:
         self.fused_graph = run_pipeline(optimized, kernel_pipeline(), label=label + "kernels_")
         self.program: Program = plan_program(self.fused_graph)
         self.modules, self.codes = program_modules(self.program, target)
+        self._print()
         self._dump(label)
         types = [
             None if name else node.type
@@ -76,6 +81,15 @@ class Runner:
             error = check.error(int(low), int(high))
             if error is not None:
                 raise error
+
+    def _print(self) -> None:
+        """The rungs of NNCOMP_DEBUG below the graph: program, loops, LLVM text."""
+        if debug.debug >= 2:
+            print(self.program, file=sys.stderr)
+        if debug.debug >= 4:
+            print(*map(str, self.program.kernels()), sep="\n\n", file=sys.stderr)
+        if debug.debug >= 5:
+            print(*self.modules, sep="\n\n", file=sys.stderr)
 
     def _dump(self, label: str) -> None:
         dump_text(f"{label}program.txt", str(self.program))

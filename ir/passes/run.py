@@ -86,9 +86,20 @@ def run_pipeline(
     return graph
 
 
+_announced: list[str] = []
+
+
+def announce_passes(*names: str) -> None:
+    """Say that passes of these names run in other pipelines, so that switches may name them."""
+    _announced.extend(name for name in names if name not in _announced)
+
+
 def _known_passes(pipeline: Sequence[Pass]):
     """A misspelled pass name in a switch would silently do nothing."""
-    names = [step.__name__ for step in pipeline]
+    from . import PIPELINE
+
+    steps = dict.fromkeys(step.__name__ for step in (*PIPELINE, *pipeline))
+    names = list(dict.fromkeys([*steps, *_announced]))
     for switch, wanted in (("print_after", debug.print_after), ("stop_after", debug.stop_after)):
         for name in filter(None, wanted.split(",")):
             if name not in (*names, "all"):
