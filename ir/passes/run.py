@@ -98,7 +98,7 @@ def _known_passes(pipeline: Sequence[Pass]):
     """A misspelled pass name in a switch would silently do nothing."""
     from . import PIPELINE
 
-    steps = dict.fromkeys(step.__name__ for step in (*PIPELINE, *pipeline))
+    steps = dict.fromkeys(step.__name__ for step in (*pipeline, *PIPELINE))
     names = list(dict.fromkeys([*steps, *_announced]))
     for switch, wanted in (("print_after", debug.print_after), ("stop_after", debug.stop_after)):
         for name in filter(None, wanted.split(",")):
