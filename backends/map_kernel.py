@@ -36,7 +36,7 @@ class MapKernel(ArgExpressions):
             type = f"[{s.buffer.type.size} x {memory_type(s.buffer.type.dtype.name)}]"
             self.pointers[s.buffer.slot] = e.emit("ptr", f"alloca {type}, align 64", s.buffer.name)
         begin, end = Value("%begin", "i64"), Value("%end", "i64")
-        self.hoist(roots_of(schedule.scratch or schedule.stores))
+        self.hoist(roots_of(schedule.scratch[:1] or schedule.stores))  # the rest reads scratch
         with e.loop(begin, end, hint="unit") as unit:
             self.enter(self._row_variables(unit.index))
             for s in schedule.scratch:

@@ -71,13 +71,13 @@ def store(e: Emitter, dtype, value: Value, at: Value, mask: Value | None = None)
 
 
 def _store_first(e: Emitter, raw: Value, at: Value, itemsize: int, live: int) -> None:
-    """The first `live` lanes in parts of 16, 8, 4, 2, 1.
+    """The first `live` lanes in parts of ..., 8, 4, 2, 1.
 
     LLVM 22 makes one wide store of a narrowed vector under a constant mask with one lane on, and so
     writes beyond it (AVX-512); stores without masks are as fast.
     """
     begin = 0
-    for size in (32, 16, 8, 4, 2, 1):
+    for size in (1 << bit for bit in reversed(range(live.bit_length()))):
         if live & size:
             picks = ", ".join(f"i32 {begin + k}" for k in range(size))
             part = vector_type(raw.scalar_type, size)

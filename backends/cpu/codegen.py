@@ -7,7 +7,7 @@ from functools import lru_cache
 from math import prod
 
 from nncomp.ir.cost import scalar_cost
-from nncomp.ir.loops import ArgReduce, Call, Kernel, Reduce, Store, roots_of, walk
+from nncomp.ir.loops import ArgReduce, Call, Kernel, Load, Reduce, Store, roots_of, walk
 from nncomp.ir.program import Program
 
 from ..expressions import Isa
@@ -22,7 +22,7 @@ from .run_function import RunWriter
 from .target import Target
 
 PARALLEL_NS = 6000.0  # a shorter step stays on one thread: waking and joining cost more
-VECTOR_NS = 0.15  # of one vector instruction
+VECTOR_NS, BYTE_NS = 0.15, 0.02  # of one vector instruction, of a byte that comes from a cache
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,15 @@ def _contract_time(kernel: Kernel, isa: Isa) -> float:
 
 
 def _map_time(kernel: Kernel, schedule: Schedule, isa: Isa) -> float:
-    """A rough estimate: every expression as often as its loops turn, in vectors where there are."""
-    total = 0.0
+    """A rough estimate: every expression as often as its loops turn, or the memory traffic."""
+    total, traffic = 0.0, float(sum(s.buffer.type.nbytes for s in kernel.stores))
     for x in walk(roots_of(kernel.stores)):
-        loops = (*x.vars, *x.loops) if isinstance(x, Reduce) else x.vars
-        cost = scalar_cost(x.name) if isinstance(x, Call) else 1
-        total += _extent(loops) * cost
+        turns = _extent((*x.vars, *x.loops) if isinstance(x, Reduce) else x.vars)
+        total += turns * (scalar_cost(x.name) if isinstance(x, Call) else 1)
+        if isinstance(x, Load):
+            traffic += min(turns * x.dtype.itemsize, x.buffer.type.nbytes)
     lanes = 1 if schedule.lane is None and not any(map(_is_spread, kernel.stores)) else isa.width
-    return total * VECTOR_NS / lanes
+    return max(total * VECTOR_NS / lanes, traffic * BYTE_NS)
 
 
 def _is_spread(s: Store) -> bool:

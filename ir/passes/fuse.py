@@ -16,10 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..cost import node_cost
 from ..graph import Graph, Node, build_node, input_node
-from ..op import OPS, Creation, Movement
+from ..op import OPS, Creation, Elementwise, Movement
 from .groups import SCATTER, Group
 from .order import is_alias
+
+
+LIGHT = 2  # instructions of an operation that is rather repeated than stored
 
 
 def is_view(node: Node) -> bool:
@@ -27,6 +31,14 @@ def is_view(node: Node) -> bool:
     if isinstance(node.op, Creation):
         return True
     return isinstance(node.op, Movement) and len(node.inputs) == 1
+
+
+def is_light(node: Node) -> bool:
+    """One cheap operation on one value of the node's size: reading the operand is as good."""
+    if not isinstance(node.op, Elementwise) or node_cost(node) > LIGHT or not node.inputs:
+        return False
+    large = {x for x in node.inputs if x.type.size * 8 > node.type.size}
+    return len(large) <= 1 and all(x.type.nbytes <= 2 * node.type.nbytes for x in large)
 
 
 class Fusion:
@@ -54,9 +66,14 @@ class Fusion:
             self._place_view(node, readers)
             return
         if node.op.element is not None or node.name in SCATTER or node.name == "contract":
-            if len(readers) == 1 and node not in self.results and readers[0].join(node):
-                self._add(node, readers[0])
-                return
+            if node not in self.results:
+                if len(readers) == 1 and readers[0].join(node):
+                    self._add(node, readers[0])
+                    return
+                if is_light(node):
+                    readers = self._repeat(node, readers)
+                    if not readers:
+                        return
             for group in sorted(readers, key=lambda g: g.extent, reverse=True):
                 later = self._made_later(node, group)
                 if later is not None and group.join(node, stored=True):
@@ -64,6 +81,18 @@ class Fusion:
                     self._add(node, group)
                     return
         self._start(node)
+
+    def _repeat(self, node: Node, readers: list[Group]) -> list[Group]:
+        """Compute a light node in every kernel that reads it; returns those that cannot."""
+        if any(g.reads_memory(node) for g in readers):
+            return readers
+        left = []
+        for group in readers:
+            if group.join(node):
+                self._add(node, group)
+            else:
+                left.append(group)
+        return left
 
     def _reader_groups(self, node: Node) -> list[Group]:
         return list(dict.fromkeys(g for u in self.users[node] for g in self.homes[u]))

@@ -74,14 +74,14 @@ class Group:
 
     def join_view(self, node: Node) -> bool:
         """Take in a copy of a view, if the kernel may read through it."""
-        if self._reads_memory(node) or len(self.members) >= MAX_NODES:
+        if self.reads_memory(node) or len(self.members) >= MAX_NODES:
             return False
         self._take(node)
         return True
 
     def join(self, node: Node, stored: bool = False) -> bool:
         """Try to compute `node` in this kernel; with `stored` as a further result of it."""
-        if self._reads_memory(node) or not self._has_room(node, stored):
+        if self.reads_memory(node) or not self._has_room(node, stored):
             return False
         if self.kind == "scatter" and (stored or is_reduction(node) or node.name in NO_SCATTER):
             return False
@@ -113,7 +113,7 @@ class Group:
             seen = [idx for x in node.inputs for idx in self.reads.positions(x)]
             self.work = max(self.work, *map(self._turns, seen), 0)
 
-    def _reads_memory(self, node: Node) -> bool:
+    def reads_memory(self, node: Node) -> bool:
         """Whether a member must find this operand stored in memory."""
         if self.kind == "opaque" or not self.extent:
             return True
@@ -137,7 +137,9 @@ class Group:
         if any(node in u.inputs and u.name == "contract" for u in self.members):
             return False
         whole = all(o.type.size == self.root.type.size for o in self.outputs)
-        return whole and self._place(node) == frozenset(self.domain)
+        if not whole or self._place(node) != frozenset(self.domain):
+            return False
+        return all(map(self._runs_along, (node, *self.outputs)))
 
     def _can_be_cut(self, node: Node, stored: bool) -> bool:
         """Whether the loops may be cut at the ends of a long concat's operands."""
@@ -153,6 +155,8 @@ class Group:
             return self._can_repeat(node)
         place = self._place(node)
         if place is None or (is_reduction(node) and self.center is not None):
+            return False
+        if stored and place == everything and not self._runs_along(node):
             return False
         if is_reduction(node) or place != everything:
             if self.center is not None or self.row not in (None, place):
@@ -177,6 +181,12 @@ class Group:
             return None
         place = frozenset(i.terms[0][0] for i in seen[0] if i.terms)
         return place if place <= frozenset(self.domain) else None
+
+    def _runs_along(self, node: Node) -> bool:
+        """Whether neighbours in `node` are neighbours in the root: others are slow to store."""
+        (idx,) = self.reads.positions(node)
+        last = [i for i in idx if i.terms][-1:]
+        return not last or node.type.size < SCRATCH or last[0].vars == {self.domain[-1]}
 
     def _can_repeat(self, node: Node) -> bool:
         """Whether computing `node` wherever it is read costs less than storing it."""

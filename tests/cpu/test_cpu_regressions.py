@@ -66,6 +66,24 @@ GRAPHS = {
   matmul_0 = matmul(slice_0, slice_1)
   return matmul_0
 }""",
+    "a row of scratch is computed from another one": """graph f(x: f32[1,31], y: f32[1,31]) {
+  tanh_0 = tanh(y)
+  amax_0 = amax(tanh_0, axes=(1,))
+  reshape_0 = reshape(amax_0, shape=(1,1))
+  expand_0 = expand(reshape_0, shape=(1,31))
+  maximum_0 = maximum(x, expand_0)
+  tanh_1 = tanh(maximum_0)
+  amax_1 = amax(tanh_1, axes=(1,))
+  reshape_1 = reshape(amax_1, shape=(1,1))
+  expand_1 = expand(reshape_1, shape=(1,31))
+  sub_0 = sub(expand_1, tanh_1)
+  sub_1 = sub(sub_0, tanh_0)
+  return sub_1
+}""",
+    "a long run of narrow sums": """graph f(x: u8[31,5,16]) {
+  cumsum_0 = cumsum(x, axis=0)
+  return cumsum_0
+}""",
     "inputs that change places": """graph f(a: f32[3,4], b: f32[3,4]) {
   return b, a
 }""",
@@ -112,7 +130,7 @@ def test_graph(name, run):
     assert_same(run(graph, arrays), interpret(graph, *arrays))
 
 
-@pytest.mark.parametrize("columns", (1, 3, 5, 9, 17, 31, 33))
+@pytest.mark.parametrize("columns", (1, 3, 5, 9, 17, 31, 33, 80))
 @pytest.mark.parametrize("dtype", ("i8", "u8", "bool", "i16", "i32", "f16", "bf16"))
 def test_the_last_row_ends_where_the_array_ends(dtype, columns, monkeypatch):
     """LLVM 22 writes too much for a narrowing masked store whose constant mask has one lane on."""
