@@ -22,7 +22,6 @@ from ..op import OPS, Creation, Elementwise, Movement
 from .groups import SCATTER, Group
 from .order import is_alias
 
-
 LIGHT = 2  # instructions of an operation that is rather repeated than stored
 
 
