@@ -51,6 +51,14 @@ class ValueMethods:
             return array.astype(dtype)
         return array.copy() if copy else array
 
+    def __dlpack__(self, **options: Any) -> Any:
+        """A DLPack capsule on this memory (torch.from_dlpack, np.from_dlpack); not for bfloat16."""
+        return self.numpy().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """(kDLCPU, 0)."""
+        return 1, 0
+
     def item(self) -> bool | int | float:
         """The only element as a Python number."""
         array = self.numpy_array("item()")

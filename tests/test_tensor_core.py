@@ -354,3 +354,17 @@ def test_contiguous_and_clone_of_a_strided_view_are_row_major(n):
     for made in (x.contiguous(), x.clone(), x.reshape(x.shape).contiguous()):
         assert made.is_contiguous() and made.view(-1).shape == (n * 128,)
         assert (made == x).all()
+
+
+def test_dlpack_shares_memory_both_ways():
+    x = nncomp.arange(6.0).reshape(2, 3)
+    view = np.from_dlpack(x)
+    x[0, 0] = 7
+    assert view[0, 0] == 7 and x.__dlpack_device__() == (1, 0)
+    torch = pytest.importorskip("torch")
+    theirs = torch.from_dlpack(x)
+    theirs[1, 2] = 9
+    assert x[1, 2].item() == 9
+    assert nncomp.from_dlpack(torch.ones(2, 3)).shape == (2, 3)
+    with pytest.raises(RuntimeError, match="requires grad"):
+        np.from_dlpack(x.clone().requires_grad_())
