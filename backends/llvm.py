@@ -177,11 +177,6 @@ class Emitter:
         tail = f", align {align}" if align else ""
         self.do(f"store {value}, {address}{tail}")
 
-    def lane_mask(self, begin: Value, end: Value, lanes: int) -> Value:
-        """Lane i is on where begin + i < end (unsigned)."""
-        type = vector_type("i1", lanes)
-        return self.call(type, f"llvm.get.active.lane.mask.v{lanes}i1.i64", begin, end, hint="m")
-
     def masked_load(
         self, type: str, address: Value, mask: Value, align: int, other: Value
     ) -> Value:

@@ -114,14 +114,6 @@ def type_of_array(array: np.ndarray) -> TensorType:
     return TensorType(array.shape, dtype_of_numpy(array.dtype))
 
 
-def parse_type(text: str) -> TensorType:
-    """The inverse of `str(TensorType)`."""
-    short, bracket, dims = text.strip().partition("[")
-    if short not in _BY_SHORT or not bracket or not dims.endswith("]"):
-        raise ValueError(f"expected a tensor type such as f32[8,784], got {text!r}")
-    return TensorType(tuple(int(d) for d in dims[:-1].split(",") if d), _BY_SHORT[short])
-
-
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     """The shape all broadcast to, aligned at the last dimension; ValueError when they do not."""
     rank = max(map(len, shapes), default=0)

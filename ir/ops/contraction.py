@@ -9,7 +9,7 @@ import numpy as np
 
 from ..op import Contraction, OpError, op, require
 from ..types import TensorType
-from .movement import flip, permute
+from .movement import permute
 
 
 def _accumulate(dtype) -> np.dtype:
@@ -279,12 +279,6 @@ class conv_weight(Contraction):
             return k.mul(value, g((n, idx[0], *at)))
 
         return k.reduce("add", (g.shape[0], *g.shape[2:]), body, x.dtype)
-
-
-def rotate_kernel(w):
-    """w [O, C, *K] -> [C, O, *K] with the taps reversed: conv_transpose as a conv (stride 1)."""
-    rank = len(w.shape)
-    return flip(permute(w, dims=(1, 0, *range(2, rank))), axes=tuple(range(2, rank)))
 
 
 @op

@@ -11,7 +11,7 @@ import numpy as np
 from ..op import Op, OpError, check_axes, op, require
 from ..types import TensorType, int64
 from .creation import zeros_like
-from .movement import permute, reshape
+from .movement import reshape
 
 
 def check_range(name: str, index: np.ndarray, length: int) -> None:
@@ -147,10 +147,3 @@ class argsort(Op):
 
     def vjp(g, y, x, **attrs):
         return (None,)
-
-
-def move_axis_last(x, axis):
-    """x with `axis` last, and the order that undoes it."""
-    rank = len(x.shape)
-    dims = (*(i for i in range(rank) if i != axis), axis)
-    return permute(x, dims=dims), tuple(dims.index(i) for i in range(rank))
