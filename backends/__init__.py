@@ -9,8 +9,14 @@ alone is done once per version of them, by `runner.prepare`.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
+from . import options as compile_options
+
+IMPORTED_AT = time.time()  # see cpu/sources.py
 NAMES = ("cpu", "numpy")
 
 
@@ -18,8 +24,9 @@ class UnknownBackend(ValueError):
     """The name is not one of `NAMES`."""
 
 
-def get(name: str):
-    """The backend module called `name`; UnknownBackend lists the names there are."""
+def get(name: str, options: Mapping[str, Any] | None = None) -> Any:
+    """The backend called `name`, following `options`; UnknownBackend lists the names there are."""
     if name not in NAMES:
         raise UnknownBackend(f"unknown backend {name!r}: expected one of {', '.join(NAMES)}")
-    return import_module(f".{name}", __name__)
+    backend = import_module(f".{name}", __name__)
+    return compile_options.Configured(backend, options) if options else backend

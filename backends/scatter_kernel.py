@@ -1,4 +1,4 @@
-"""Code for scatter kernels: index_add and index_put.
+"""Code for scatter kernels: index_add, index_put and index_reduce.
 
 Threads share the destination lines: each copies its lines of the base, then goes through the whole
 index and writes the entries that fall into its lines. Entries are taken in order, so the result
@@ -76,9 +76,9 @@ class ScatterKernel(ArgExpressions):
 
     def _write_entry(self, store: Store) -> None:
         value = self.spread(self.value(self.extra.source))
-        if self.extra.accumulate:
-            dtype = store.buffer.type.dtype.name
-            value = emit_scalar(self.e, "add", [self._present(store), value], dtype, self.isa.fma)
+        if self.extra.combine != "put":
+            dtype, operands = store.buffer.type.dtype.name, [self._present(store), value]
+            value = emit_scalar(self.e, self.extra.combine, operands, dtype, self.isa.fma)
         store_value(self, store, value)
 
     def _present(self, target: Store) -> Value:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from math import prod
 
 from nncomp.ir.collapse import merge, merge_reductions
+from nncomp.ir.cost import scalar_cost
 from nncomp.ir.index import Index, Var
-from nncomp.ir.loops import ArgReduce, Kernel, Load, Reduce, Store, roots_of, walk
+from nncomp.ir.loops import ArgReduce, Call, Kernel, Load, Reduce, Store, roots_of, walk
 
-CHUNK = 2048  # elements of the lane loop in one unit of work
+CHUNK, LEAST = 2048, 128  # elements of the lane loop in one unit of work, and where each is slow
+PLAIN = 8  # vector instructions for an element that are nothing special
 COLUMNS = 256  # the same where each is the result of a reduction
 
 
@@ -57,8 +59,17 @@ def make_schedule(kernel: Kernel) -> Schedule:
     rows = tuple(v for v in order if v in shared and v != lane)
     first = (lane,) if lane in shared else ()
     loops = (*first, *(v for v in order if v not in shared))
-    chunk = (COLUMNS if _reduces(stores) else CHUNK) if first else 0
+    chunk = (COLUMNS if _reduces(stores) else _chunk(stores)) if first else 0
     return Schedule(rows, loops, lane, stores, chunk)
+
+
+def _chunk(stores) -> int:
+    """Elements of a unit: fewer where each is much work, but whole vectors."""
+    work = sum(scalar_cost(x.name) for x in walk(roots_of(stores)) if isinstance(x, Call))
+    chunk = CHUNK
+    while chunk > LEAST and chunk * work > CHUNK * PLAIN:
+        chunk //= 2
+    return chunk
 
 
 def _reduces(stores) -> bool:

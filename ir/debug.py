@@ -88,6 +88,10 @@ class Debug:
         finally:
             self._overrides.reset(token)
 
+    def values(self) -> dict[str, Any]:
+        """All switches by name, as they are now."""
+        return {name: getattr(self, name) for name in self._switches}
+
     def table(self) -> str:
         """All switches as a markdown table."""
         rows = [("switch", "type", "default", "effect"), ("---",) * 4]

@@ -98,7 +98,7 @@ class Graph:
     def nodes(self) -> tuple[Node, ...]:
         """All operation nodes, operands before users, in a stable order; inputs are not listed."""
         if self._nodes is None:
-            self._nodes = tuple(n for n in toposort(self.outputs) if n.op is not None)
+            self._nodes = tuple([n for n in toposort(self.outputs) if n.op is not None])
         return self._nodes
 
     @property
@@ -127,20 +127,20 @@ class Graph:
 
 def toposort(roots: Iterable[Node]) -> list[Node]:
     """Every node reachable from `roots`, operands first, in depth-first order (no recursion)."""
-    order: list[Node] = []
-    state: dict[Node, bool] = {}  # False: operands pending, True: placed
-    stack = list(reversed(list(roots)))
+    order: dict[Node, None] = {}
+    seen: set[Node] = set()
+    stack = list(roots)[::-1]
     while stack:
         node = stack[-1]
-        if node in state:
-            stack.pop()
-            if not state[node]:
-                state[node] = True
-                order.append(node)
-            continue
-        state[node] = False
-        stack.extend(x for x in reversed(node.inputs) if x not in state)
-    return order
+        if node not in seen:
+            seen.add(node)
+            pending = [x for x in node.inputs[::-1] if x not in seen]
+            if pending:
+                stack += pending
+                continue
+        stack.pop()
+        order[node] = None  # a node that is on the stack twice keeps its first place
+    return list(order)
 
 
 def rebuild(graph: Graph, visit: Callable[[Node, tuple[Node, ...]], Node | None]) -> Graph:
@@ -150,20 +150,20 @@ def rebuild(graph: Graph, visit: Callable[[Node, tuple[Node, ...]], Node | None]
     """
     new: dict[Node, Node] = {n: n for n in graph.inputs}
     for node in graph.nodes:
-        operands = tuple(new[x] for x in node.inputs)
+        operands = tuple([new[x] for x in node.inputs])
         replacement = visit(node, operands)
         if replacement is None:
             replacement = with_operands(node, operands)
         new[node] = replacement
-    outputs = tuple(new[x] for x in graph.outputs)
-    if all(a is b for a, b in zip(outputs, graph.outputs, strict=True)):
+    outputs = tuple([new[x] for x in graph.outputs])
+    if outputs == graph.outputs:
         return graph
     return graph.with_outputs(outputs)
 
 
 def with_operands(node: Node, operands: tuple[Node, ...]) -> Node:
     """The same operation on other operands of the same types."""
-    if all(a is b for a, b in zip(operands, node.inputs, strict=True)):
+    if operands == node.inputs:  # nodes are equal when they are the same
         return node
     return Node(node.op, operands, node.attrs, node.type, node.loc)
 
@@ -172,5 +172,5 @@ def inline(graph: Graph, arguments: Iterable[Node]) -> tuple[Node, ...]:
     """The outputs of `graph` as nodes over `arguments` in place of its inputs."""
     new = dict(zip(graph.inputs, arguments, strict=True))
     for node in graph.nodes:
-        new[node] = with_operands(node, tuple(new[x] for x in node.inputs))
+        new[node] = with_operands(node, tuple([new[x] for x in node.inputs]))
     return tuple(new[x] for x in graph.outputs)

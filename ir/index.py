@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from math import gcd
 from typing import Any
 
+_NONE: frozenset = frozenset()
+
 
 @dataclass(frozen=True)
 class Var:
@@ -18,6 +20,9 @@ class Var:
 
     name: str
     extent: int
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     @property
     def range(self) -> tuple[int, int]:
@@ -108,10 +113,11 @@ class Index:
 
     @staticmethod
     def make(terms: dict, const: int) -> Index:
-        terms = _join_division(terms)
-        kept = tuple(sorted(((a, c) for a, c in terms.items() if c), key=_order))
-        names = frozenset().union(*(a.vars for a, _ in kept)) if kept else frozenset()
-        return Index(kept, const, names)
+        kept = [(a, c) for a, c in _join_division(terms).items() if c]
+        if len(kept) < 2:
+            return Index(tuple(kept), const, kept[0][0].vars if kept else _NONE)
+        kept.sort(key=_order)
+        return Index(tuple(kept), const, _NONE.union(*[a.vars for a, _ in kept]))
 
     @property
     def range(self) -> tuple[int, int]:
@@ -136,7 +142,11 @@ class Index:
 
     def __add__(self, other: Index | int) -> Index:
         if isinstance(other, int):
-            return Index(self.terms, self.const + other, self.vars)
+            return Index(self.terms, self.const + other, self.vars) if other else self
+        if not other.terms:
+            return self + other.const
+        if not self.terms:
+            return other + self.const
         terms = dict(self.terms)
         for atom, c in other.terms:
             terms[atom] = terms.get(atom, 0) + c
@@ -147,6 +157,8 @@ class Index:
     def __mul__(self, factor: int) -> Index:
         if not factor:
             return Index()
+        if factor == 1:
+            return self
         return Index(tuple((a, c * factor) for a, c in self.terms), self.const * factor, self.vars)
 
     def __sub__(self, other: Index | int) -> Index:
@@ -219,6 +231,8 @@ class Index:
 
 def _order(term) -> str:
     """Terms are kept in one order, so that equal sums compare equal."""
+    if type(term[0]) is Var:
+        return term[0].name
     return term[0].show(lambda value: value.signature)
 
 
@@ -244,8 +258,8 @@ def _quotient(rest: Index, by: int) -> Quotient:
 
 def _join_division(terms: dict) -> dict:
     """by*c * (x // by) + c * (x % by) is c * x."""
-    for atom in list(terms):
-        if not isinstance(atom, Remainder) or not terms.get(atom):
+    for atom in [a for a in terms if type(a) is Remainder]:
+        if not terms.get(atom):
             continue
         partner = Quotient(atom.of, atom.by)
         c = terms[atom]
@@ -260,7 +274,10 @@ def linear(idx: tuple[Index, ...], shape: tuple[int, ...]) -> Index:
     """Row-major offset of a position in an array of `shape`."""
     total = Index()
     for i, n in zip(idx, shape, strict=True):
-        total = total * n + i
+        if total.terms or total.const:
+            total = total * n + i
+        else:
+            total = i
     return total
 
 

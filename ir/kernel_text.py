@@ -10,7 +10,19 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .loops import ArgReduce, Call, Contract, Expr, Kernel, Reduce, Scatter, roots_of, walk
+from .loops import (
+    ArgReduce,
+    Attend,
+    Call,
+    Contract,
+    Expr,
+    Kernel,
+    Reduce,
+    Scatter,
+    Slide,
+    roots_of,
+    walk,
+)
 
 WIDE = 60  # a value whose text is longer than this gets a line of its own
 
@@ -32,7 +44,7 @@ def kernel_text(kernel: Kernel) -> str:
 def _extra_roots(kernel: Kernel) -> list[Expr]:
     if isinstance(kernel.extra, Scatter):
         return [kernel.extra.index, kernel.extra.source]
-    assert kernel.extra is None or isinstance(kernel.extra, Contract)
+    assert kernel.extra is None or isinstance(kernel.extra, (Attend, Contract, Slide))
     return []
 
 

@@ -8,16 +8,18 @@ such offsets belong to the call, so that the turns of an unrolled loop run the s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
+from .frames import FRAMED, borders, is_frame, lower_border, lower_framed
 from .graph import Graph, Node, input_node, rebuild
-from .loops import Kernel
+from .loops import Buffer, Kernel
 from .lower import lower_map, lower_node
 from .op import attribute_key
 from .pieces import Piece, concat_pieces, lower_piece, piece_body
 from .types import TensorType
 
+STORING_KINDS = ("map", "contract", "window")  # kernels that compute a value, then store it
 LIMIT = 4096  # kernels remembered in this process
 
 
@@ -43,12 +45,26 @@ def calls_of(node: Node) -> tuple[KernelCall, ...]:
     if pieces:
         return tuple(_piece_call(body, piece, count) for piece in pieces)
     offsets: dict[int, int] = {}
+    frame = body.outputs[0] if kind in FRAMED and is_frame(body.outputs[0]) else None
     if kind == "contract":
         body, offsets = _without_offsets(body)
         node = Node(node.op, node.inputs, {"body": body, "kind": kind}, node.type, node.loc)
     key = (kind, structure_key(body))
-    kernel = _cached(key, body.name, lambda name: lower_node(node, name))
-    return (KernelCall(kernel, tuple((b.slot, offsets.get(b.slot, 0)) for b in kernel.buffers)),)
+    if frame is None:
+        kernel = _cached(key, body.name, lambda name: lower_node(node, name))
+    else:
+        kernel = _cached(key, body.name, lambda name: lower_framed(body, kind, name))
+    arguments = tuple((b.slot, offsets.get(b.slot, 0)) for b in kernel.buffers)
+    return (KernelCall(kernel, arguments), *_border_calls(frame, count))
+
+
+def _border_calls(frame: Node | None, count: int) -> Iterator[KernelCall]:
+    """The calls that fill the frame around a result, the first of the node."""
+    for border in borders(frame) if frame is not None else ():
+        type, axis, low, high, value = border
+        key = ("border", type, axis, low, high, attribute_key({"value": value}))
+        kernel = _cached(key, "border", lambda name, b=border: lower_border(*b, name))
+        yield KernelCall(kernel, ((count, 0),))
 
 
 def _without_offsets(body: Graph) -> tuple[Graph, dict[int, int]]:
@@ -73,6 +89,20 @@ def copy_call(type: TensorType) -> KernelCall:
     x = input_node("x", type)
     body = Graph("copy", [x], [x])
     return _whole(_cached(("copy", type), "copy", lambda name: lower_map(body, name)))
+
+
+def storing_twice(call: KernelCall, number: int, argument: int) -> KernelCall:
+    """The call with result `number` of its kernel also written to a further result, `argument`."""
+    old, store = call.kernel, call.kernel.stores[number]
+
+    def make(name: str) -> Kernel:
+        out = Buffer(f"y{old.outputs}", len(old.buffers), store.buffer.type)
+        stores = (*old.stores, replace(store, buffer=out))
+        buffers = (*old.buffers, out)
+        return replace(old, name=name, buffers=buffers, outputs=old.outputs + 1, stores=stores)
+
+    kernel = _cached(("twice", old.name, number), old.name.rsplit("_", 1)[0], make)
+    return KernelCall(kernel, (*call.arguments, (argument, 0)))
 
 
 def _whole(kernel: Kernel) -> KernelCall:

@@ -206,19 +206,46 @@ class Contract:
 
 
 @dataclass(frozen=True)
+class Slide:
+    """The sliding window of a kernel: operand buffers, the loop per result axis, its geometry."""
+
+    name: str  # of the op: depthwise, window_max
+    a: Buffer
+    b: Buffer | None  # the weights
+    loops: tuple[Var | None, ...]  # None for an axis of length 1
+    geometry: dict[str, Any]  # attributes of the op
+
+    def show(self, name: Naming) -> str:
+        axes = ",".join(str(v) if v else "1" for v in self.loops)
+        operands = ", ".join(x.name for x in (self.a, self.b) if x)
+        return f"acc[{axes}] = {self.name}({operands}, {self.geometry})"
+
+
+@dataclass(frozen=True)
+class Attend:
+    """The geometry of an attention kernel; its buffers are q, k, v, the mask if any, the result."""
+
+    geometry: dict[str, Any]  # attributes of the `attention` op
+
+    def show(self, name: Naming) -> str:
+        return f"attention({self.geometry})"
+
+
+@dataclass(frozen=True)
 class Scatter:
-    """For every `entry`: add (or put) `source` at line `index` of the result."""
+    """For every `entry`: put `source` at line `index` of the result, or combine it with what is
+    there.
+    """
 
     line: Var
     entry: Var
     index: Expr
     source: Expr
-    accumulate: bool
+    combine: str  # put | add | mul | maximum | minimum
 
     def show(self, name: Naming) -> str:
-        verb = "add" if self.accumulate else "put"
         loop = f"{self.entry}<{self.entry.extent}"
-        return f"{verb} {name(self.source)} at {self.line} = {name(self.index)} for {loop}"
+        return f"{self.combine} {name(self.source)} at {self.line} = {name(self.index)} for {loop}"
 
 
 @dataclass(frozen=True)
@@ -251,7 +278,7 @@ class Kernel:
     """
 
     name: str
-    kind: str  # map | contract | scatter | sort
+    kind: str  # map | contract | window | attention | scatter | sort
     buffers: tuple[Buffer, ...]
     outputs: int  # the last `outputs` buffers are written
     domain: tuple[Var, ...]

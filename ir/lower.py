@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from .graph import Graph, Node
 from .index import Index, Var, linear
 from .kernel_builder import KernelBuilder
-from .loops import Accumulator, Buffer, Contract, Expr, Kernel, Scatter, Store
+from .loops import Accumulator, Attend, Buffer, Contract, Expr, Kernel, Scatter, Slide, Store
 from .op import OpError
-from .types import bool_, int64
+from .types import TensorType, bool_, float32, int64
+
+CENTERS = {  # kind by op
+    "contract": "contract",
+    "depthwise": "window",
+    "window_max": "window",
+    "winograd": "winograd",
+}
 
 
 class NotFusible(Exception):
@@ -161,10 +168,10 @@ def lower_map(body: Graph, name: str) -> Kernel:
     return Kernel(name, "map", buffers, len(outs), domain, stores)
 
 
-def lower_contract(body: Graph, name: str) -> Kernel:
-    """The kernel of a group around a contraction: its loops are the contraction's own."""
+def lower_center(body: Graph, name: str) -> Kernel:
+    """The kernel of a group around a contraction or a window: its loops are that one's own."""
     leaves, outs = make_buffers(body)
-    center = next(n for n in body.nodes if n.name == "contract")
+    center = next(n for n in body.nodes if n.name in CENTERS)
     primary = body.outputs[0]  # the fusion pass puts the root first: it spans the loops
     domain, idx = domain_of(primary.type.shape)
     lowering = Lowering(leaves, domain, center)
@@ -174,13 +181,24 @@ def lower_contract(body: Graph, name: str) -> Kernel:
         for out, node, place in zip(outs, body.outputs, places, strict=True)
     )
     loops = tuple(i.terms[0][0] if i.terms else None for i in lowering.center_at)
-    a, b = (leaves[x] for x in center.inputs)
-    extra = Contract(a, b, loops, dict(center.attrs))
-    return Kernel(name, "contract", (*leaves.values(), *outs), len(outs), domain, stores, extra)
+    a, b = (*(leaves[x] for x in center.inputs), None)[:2]
+    kind, attrs = CENTERS[center.name], dict(center.attrs)
+    if kind == "contract":
+        extra = Contract(a, b, loops, attrs)
+    else:
+        extra = Slide(center.name, a, b, loops, attrs)
+    if attrs.get("workspace"):
+        outs.append(workspace(leaves, outs, attrs["workspace"]))
+    return Kernel(name, kind, (*leaves.values(), *outs), len(outs), domain, stores, extra)
+
+
+def workspace(leaves, outs, count: int) -> Buffer:
+    """Memory for `count` floats that a kernel uses while it runs, as one more result of it."""
+    return Buffer("workspace", len(leaves) + len(outs), TensorType((count,), float32))
 
 
 def scatter_places(node: Node, idx: tuple[Index, ...]):
-    """(operand, position) pairs: where index_add or index_put, as loops, reads its operands."""
+    """(operand, position) pairs: where index_add and its like, as loops, read their operands."""
     base, index, source = node.inputs
     axis = node.attrs["axis"]
     at = Index.of(Var("entry", index.type.shape[0]))
@@ -188,7 +206,7 @@ def scatter_places(node: Node, idx: tuple[Index, ...]):
 
 
 def lower_scatter(body: Graph, name: str) -> Kernel:
-    """index_add / index_put: a copy of the base, then one write per entry of the index."""
+    """index_add and its like: a copy of the base, then one write per entry of the index."""
     leaves, (out,) = make_buffers(body)
     (node,) = body.outputs
     axis = node.attrs["axis"]
@@ -202,8 +220,8 @@ def lower_scatter(body: Graph, name: str) -> Kernel:
     position = tuple(Index.of(line) if i == axis else x for i, x in enumerate(idx))
     around = tuple(v for v in domain if v.name != f"i{axis}")
     value = lowering.k.cast(lowering.at(index, at), int64)
-    added = node.name == "index_add"
-    extra = Scatter(line, entry, value, lowering.at(source, there), added)
+    combine = node.attrs.get("combine") or node.name.removeprefix("index_")
+    extra = Scatter(line, entry, value, lowering.at(source, there), combine)
     store = Store(out, linear(position, node.type.shape), lowering.at(base, position))
     return Kernel(name, "scatter", (*leaves.values(), out), 1, around, (store,), extra)
 
@@ -241,7 +259,28 @@ def lower_argsort(node: Node, name: str) -> Kernel:
     return Kernel(name, "map", (source, out), 1, domain, (store,))
 
 
-LOWERINGS = {"map": lower_map, "contract": lower_contract, "scatter": lower_scatter}
+def lower_attention(node: Node, name: str) -> Kernel:
+    """Attention has a code generator of its own; the geometry is all it needs."""
+    types = [*(x.type for x in node.inputs), node.type]
+    buffers = tuple(Buffer(f"x{i}", i, t) for i, t in enumerate(types))
+    domain, _ = domain_of(node.type.shape)
+    return Kernel(name, "attention", buffers, 1, domain, (), Attend(dict(node.attrs)))
+
+
+LOWERINGS = {
+    "map": lower_map,
+    "contract": lower_center,
+    "window": lower_center,
+    "winograd": lower_center,
+    "scatter": lower_scatter,
+}
+
+
+def _whole(node: Node):
+    """Buffers, their number that are written, loops and stores of an op with code of its own."""
+    count = len(node.inputs)
+    sources = (Buffer(f"x{i}", i, x.type) for i, x in enumerate(node.inputs))
+    return (*sources, Buffer("y0", count, node.type)), 1, domain_of(node.type.shape)[0], ()
 
 
 def lower_node(node: Node, name: str) -> Kernel:
@@ -250,4 +289,10 @@ def lower_node(node: Node, name: str) -> Kernel:
         return LOWERINGS[node.attrs["kind"]](node.attrs["body"], name)
     if node.name == "argsort":
         return lower_argsort(node, name)
+    if node.name == "attention":
+        return lower_attention(node, name)
+    if node.name == "winograd_weight":
+        buffers, *rest = _whole(node)
+        extra = Slide(node.name, buffers[0], None, (), dict(node.attrs))
+        return Kernel(name, node.name, buffers, *rest, extra)
     raise OpError(f"{node.name} has no kernel; it should have been fused or expanded before")

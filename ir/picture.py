@@ -6,6 +6,7 @@ layers by their longest path from an input, ordered within a layer by where thei
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
 from .graph import Graph, Node
@@ -93,7 +94,7 @@ def _quoted(text: str) -> str:
 
 
 def _color(data: dict) -> str:
-    return COLORS.get(data["op"], "#f3f4f6")
+    return data.get("color") or COLORS.get(data["op"], "#f3f4f6")
 
 
 # -- SVG ------------------------------------------------------------------------------------------
@@ -101,9 +102,24 @@ def _color(data: dict) -> str:
 
 def to_svg(graph: Graph) -> str:
     """A drawing of the graph from inputs (top) to outputs (bottom), as SVG text."""
+    return _svg(to_networkx(graph), graph.name)
+
+
+def draw_boxes(boxes: dict[str, dict], edges: Iterable[tuple[str, str]], title: str) -> str:
+    """SVG text of any acyclic graph. A box has `label` and `type` (two lines of text), `op`,
+    `scope`, `line` (its tooltip), and if it likes a `color`.
+    """
     import networkx
 
-    drawn = to_networkx(graph)
+    drawn = networkx.DiGraph()
+    drawn.add_nodes_from(boxes.items())
+    drawn.add_edges_from(edges)
+    return _svg(drawn, title)
+
+
+def _svg(drawn, title: str) -> str:
+    import networkx
+
     layers = _ordered(drawn, [list(layer) for layer in networkx.topological_generations(drawn)])
     width_of = {n: _box_width(d) for n, d in drawn.nodes(data=True)}
     spans = [sum(width_of[n] + GAP for n in layer) + GAP for layer in layers]
@@ -120,7 +136,7 @@ def to_svg(graph: Graph) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         'font-family="monospace" font-size="12">'
     )
-    return "\n".join([head, f"<title>{escape(graph.name)}</title>", *parts, "</svg>"]) + "\n"
+    return "\n".join([head, f"<title>{escape(title)}</title>", *parts, "</svg>"]) + "\n"
 
 
 def _ordered(drawn, layers: list[list[str]]) -> list[list[str]]:

@@ -9,8 +9,9 @@ a JIT, an ahead-of-time exporter and a GPU driver can all run it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from .graph import Node
 from .loops import Kernel
 
 
@@ -45,6 +46,8 @@ class Step:
     scope: str = ""
     line: str = ""
     part_of: int = 0  # steps with one number write different parts of one result
+    backwards: bool = False  # the last part of the work first: what is read is still near then
+    node: Node | None = field(default=None, compare=False, repr=False)  # None: a plain copy
 
     @property
     def reads(self) -> list[tuple[Place, int]]:

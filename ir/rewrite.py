@@ -12,6 +12,7 @@ as a whole right side, of the type of the result. `rewrite` applies rules until 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -86,11 +87,14 @@ class Rule:
         self.lhs, self.rhs = sides(*(Pattern(None, name=p) for p in names))
         self.when = _by_name(when) if when else None
         self.root: str = self.lhs.op.name
+        self.operands = {x.op for x in self.lhs.inputs if x.op is not None}
 
     def __repr__(self) -> str:
         return f"<rule {self.name}>"
 
     def apply(self, node: Node) -> Node | None:
+        if not self.operands.issubset([x.op for x in node.inputs]):
+            return None
         for bound in match(self.lhs, node, {}):
             if self.when is None or self.when(bound):
                 return self._checked(node, self._build(node, bound))
@@ -242,6 +246,7 @@ def _attribute(value, bound, loc, made):
     return _by_name(value)(bound) if callable(value) else value
 
 
+@functools.lru_cache(maxsize=4096)
 def _parameters(function: Callable) -> tuple[str, ...]:
     return tuple(inspect.signature(function).parameters)
 
@@ -297,7 +302,9 @@ def rewrite(graph: Graph, rules: Iterable, limit: list[int] | None = None) -> Gr
 
 def with_bodies(node: Node, change: Callable[[Graph], Graph]) -> Node:
     """The node with `change` applied to each graph among its attributes."""
-    bodies = {k: v for k, v in node.attrs.items() if isinstance(v, Graph)}
+    bodies = {k: v for k, v in node.attrs.items() if isinstance(v, Graph)} if node.attrs else {}
+    if not bodies:
+        return node
     new = {k: change(v) for k, v in bodies.items()}
     if all(new[k] is bodies[k] for k in bodies):
         return node

@@ -7,7 +7,7 @@ name and type. There are no cycles by construction: nodes are immutable.
 
 from __future__ import annotations
 
-from .graph import Graph, Node, toposort
+from .graph import Graph, Node
 from .op import OPS
 from .printer import print_lines, type_text
 from .types import TensorType
@@ -27,19 +27,32 @@ class VerifyError(ValueError):
         super().__init__(f"graph {graph.name}, {shown}{place}: {message}\n{excerpt(graph, node)}")
 
 
-def verify(graph: Graph) -> Graph:
-    """The graph itself, if it is well formed; VerifyError otherwise."""
+def verify(graph: Graph, known: set[Node] | None = None) -> Graph:
+    """The graph itself, if it is well formed; VerifyError otherwise.
+
+    Nodes in `known` were found good before: nodes do not change, so they are not looked at again.
+    New ones are added.
+    """
     _verify_inputs(graph)
+    known = set() if known is None else known
     declared = set(graph.inputs)
-    for node in toposort(graph.outputs):
-        if node.op is None:
-            if node not in declared:
-                name = node.attrs.get("name")
-                raise VerifyError(graph, node, f"reads {name}, which is not an input of this graph")
-        else:
-            _verify_node(graph, node)
+    for x in graph.outputs:
+        if x.op is None and x not in declared:
+            raise _undeclared(graph, x)
+    for node in graph.nodes:
+        for x in node.inputs:
+            if x.op is None and x not in declared:
+                raise _undeclared(graph, x)
+        if node not in known:
+            _verify_node(graph, node, known)
+            known.add(node)
     _verify_outputs(graph)
     return graph
+
+
+def _undeclared(graph: Graph, node: Node) -> VerifyError:
+    name = node.attrs.get("name")
+    return VerifyError(graph, node, f"reads {name}, which is not an input of this graph")
 
 
 def _verify_inputs(graph: Graph):
@@ -52,12 +65,12 @@ def _verify_inputs(graph: Graph):
         seen.add(node.attrs["name"])
 
 
-def _verify_node(graph: Graph, node: Node):
+def _verify_node(graph: Graph, node: Node, known: set[Node]):
     if OPS.get(node.op.name) is not node.op:
         raise VerifyError(graph, node, f"{node.op.name} is not a registered op")
     for value in node.attrs.values():
         if isinstance(value, Graph):
-            verify(value)
+            verify(value, known)
     try:
         expected = node.op.type(*(x.type for x in node.inputs), **node.attrs)
     except (TypeError, ValueError, IndexError, AttributeError) as error:

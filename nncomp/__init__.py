@@ -78,8 +78,8 @@ channels_last = flags.channels_last
 flags.attach(backends)
 
 _MODULES = (
-    "amp", "datasets", "func", "linalg", "nn", "optim", "serialization", "special", "testing",
-    "utils",
+    "amp", "datasets", "func", "linalg", "nn", "optim", "safetensors", "serialization", "special",
+    "testing", "utils",
 )  # fmt: skip
 _LAZY = {
     "GradScaler": "amp",
@@ -88,14 +88,16 @@ _LAZY = {
     "autocast": "amp",
     "compile": "compiler",
     "compile_train_step": "train_step",
+    "from_dlpack": "dlpack",
     "load": "serialization",
     "save": "serialization",
+    "to_dlpack": "dlpack",
     "vmap": "func",
     "trace": "tracing",
 }
 _LAZY |= dict.fromkeys(
     (
-        "clear_autocast_cache compiled_with_cxx11_abi from_dlpack "
+        "clear_autocast_cache compiled_with_cxx11_abi "
         "get_deterministic_debug_mode get_num_interop_threads has_lapack has_mkl has_openmp "
         "has_spectral is_anomaly_check_nan_enabled is_anomaly_enabled "
         "is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled "

@@ -1,4 +1,4 @@
-"""The `nncomp` command: `demo` trains a small model, `bench` compares speeds, `info` describes."""
+"""The `nncomp` command: `demo` trains, `bench` and `profile` measure, `info` describes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from .bench import command as bench_command
+from .profile import command as profile_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="compare the speed with that of other libraries")
     bench_command.add_options(bench, at_least)
     bench.set_defaults(run=bench_command.run)
+    profile = commands.add_parser("profile", help="where the time of a compiled model goes")
+    profile_command.add_options(profile, at_least)
+    profile.set_defaults(run=profile_command.run)
     info = commands.add_parser("info", help="version, CPU target, threads and cache folder")
     info.set_defaults(run=run_info)
     return top

@@ -11,7 +11,7 @@ import inspect
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,17 +20,21 @@ import numpy as np
 from . import backends, dispatch
 from .autograd.modes import state
 from .binding import Binding, Prepared, Source
+from .compiled_fast import Shortcut
 from .compiled_gradient import CallNode, GradientPrograms
+from .compiled_watch import WatchedGuards
 from .ir.graph import Graph
 from .ir.types import TensorType
 from .names_guard import NamesGuard
 from .program_guards import ProgramGuards
+from .progress import show_compilations
 from .tensor import Tensor
 from .trace_error import TraceError
 from .trace_guards import ModuleGuard, TensorGuard
 from .trace_result import Output, Traced
 from .tracing import trace_call
 
+show_compilations()
 _tracing = threading.RLock()  # a trace puts Python state back, which two at once would mix up
 
 
@@ -80,17 +84,23 @@ def _has_state(value: Any) -> bool:
     return not known and hasattr(value, "__dict__") and not dataclasses.is_dataclass(value)
 
 
-def all_guards(traced: Traced, names: NamesGuard, sources: Sequence[Source]) -> ProgramGuards:
+def all_guards(traced: Traced, names: NamesGuard, sources: Sequence[Source]) -> WatchedGuards:
     """One guard for everything that must hold for the program to be used again."""
     replaced = {id(s.tensor) for s in sources}
     kept = [
         g for g in traced.guards if not (isinstance(g, TensorGuard) and id(g.tensor) in replaced)
     ]
-    return ProgramGuards([*kept, names])
+    return WatchedGuards(ProgramGuards([*kept, names]))
 
 
 def specialize(
-    fn: Callable, args: tuple, kwargs: dict, leaves: list, backend: str, threads: int | None
+    fn: Callable,
+    args: tuple,
+    kwargs: dict,
+    leaves: list,
+    backend: str,
+    threads: int | None,
+    options: Mapping[str, Any] | None = None,
 ) -> Specialization:
     """Trace `fn` on these arguments and compile it."""
     start = time.perf_counter()
@@ -101,7 +111,8 @@ def specialize(
     traced, names = trace_guarded([fn], fn, args, kwargs, root)
     sources = list(_gradient_sources(traced, leaves))
     traced_at = time.perf_counter()
-    made = Specialization(traced, all_guards(traced, names, sources), sources, leaves, backend)
+    guards, chosen = all_guards(traced, names, sources), backends.get(backend, options)
+    made = Specialization(traced, guards, sources, leaves, chosen)
     made.threads = threads
     made.seconds = {"trace": traced_at - start, "compile": time.perf_counter() - traced_at}
     return made
@@ -138,19 +149,19 @@ class Specialization:
     def __init__(
         self,
         traced: Traced,
-        guards: ProgramGuards,
+        guards: WatchedGuards,
         sources: Sequence[Source],
         leaves: list,
-        backend: str,
+        backend: Any,
     ):
         self.traced, self.guards = traced, guards
         self.graph = _results_as_outputs(traced)
-        self.backend = backends.get(backend)
+        self.backend = backend
         self.binding = Binding(traced, sources)
         names = self.graph.output_names
         self.types = [n.type for n, to in zip(self.graph.outputs, names, strict=True) if not to]
         self.without_grad = [_owner(x, leaves)._grad is None for x, _ in traced.grads]
-        self.simple = None if traced.grads else _only_output(traced.structure)
+        self.simple = None if traced.grads else only_output(traced.structure)
         self.gradient: GradientPrograms | None = None
         needed = state.grad_enabled and any(traced.requires_grad)
         if needed:
@@ -163,6 +174,7 @@ class Specialization:
             constant = self._constant({i for i, _ in self.binding.sources})
             self.runner = self.backend.compile(self.graph, tuple(sorted(constant)))
             self.prepared = Prepared(self.runner, self.binding, constant)
+        self.shortcut = Shortcut.of(self)
 
     def _constant(self, replaced: set[int]) -> set[str]:
         """Names of the captured inputs that calls do not change."""
@@ -231,10 +243,10 @@ def _results_as_outputs(traced: Traced) -> Graph:
     return Graph(graph.name, graph.inputs, graph.outputs, names)
 
 
-def _only_output(structure: Any) -> int | None:
+def only_output(structure: Any) -> int | None:
     """The number of the plain output that is the whole result; None for any other result."""
     alone = isinstance(structure, Output) and structure.argument is None
     return structure.number if alone and structure.capture is None else None
 
 
-__all__ = ["Specialization", "specialize", "trace_guarded", "wrap_all"]
+__all__ = ["Specialization", "only_output", "specialize", "trace_guarded", "wrap_all"]

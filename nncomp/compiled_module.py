@@ -7,24 +7,28 @@ either one is the same; only its forward runs compiled.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from .compiled_fast import MODULE_CALL
 from .compiler import CompiledFunction
 
-_INSPECTORS = ("graph", "fused_graph", "explain")
+_INSPECTORS = ("graph", "fused_graph", "explain", "profile")
 _classes: dict[type, type] = {}
 _lock = threading.Lock()
 
 
-def compiled_module(module: Any, backend: str, threads: int | None) -> Any:
+def compiled_module(
+    module: Any, backend: str, threads: int | None, options: Mapping[str, Any] | None = None
+) -> Any:
     """The compiled twin of a Module."""
     if isinstance(getattr(type(module), "_original_class", None), type):
         module = original(module)
     cls = _compiled_class(type(module))
     made = object.__new__(cls)
     object.__setattr__(made, "__dict__", module.__dict__)
-    cls._compiler.__set__(made, CompiledFunction(module.forward, backend, threads))
+    cls._compiler.__set__(made, CompiledFunction(module.forward, backend, threads, options))
     return made
 
 
@@ -51,6 +55,8 @@ def _compiled_class(base: type) -> type:
                 "__deepcopy__": _deepcopy,
                 "__reduce_ex__": _reduce,
             }
+            if base.__call__ is MODULE_CALL:
+                body["__call__"] = _call_of(base)
             for name in _INSPECTORS:
                 if not hasattr(base, name):
                     body[name] = _Inspector(name)
@@ -58,8 +64,22 @@ def _compiled_class(base: type) -> type:
         return found
 
 
+def _call_of(base: type) -> Any:
+    """`__call__` with the native entries first."""
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs:
+            for entry in self._compiler.direct:
+                result = entry(*args)
+                if result is not None:
+                    return result
+        return base.__call__(self, *args, **kwargs)
+
+    return __call__
+
+
 class _Inspector:
-    """`compiled.graph`, `.fused_graph`, `.explain`, unless the Module has its own of that name."""
+    """`compiled.graph`, `.fused_graph`, `.explain`, `.profile`; the Module's own come first."""
 
     def __init__(self, name: str):
         self.name = name
@@ -76,13 +96,19 @@ class _Inspector:
 def _copy(self: Any) -> Any:
     from copy import copy
 
-    return compiled_module(copy(original(self)), self._compiler.backend, self._compiler.threads)
+    return compiled_module(copy(original(self)), *_settings(self))
 
 
 def _deepcopy(self: Any, memo: dict) -> Any:
     plain = deepcopy(original(self), memo)
-    return compiled_module(plain, self._compiler.backend, self._compiler.threads)
+    return compiled_module(plain, *_settings(self))
 
 
 def _reduce(self: Any, protocol: int) -> Any:
-    return compiled_module, (original(self), self._compiler.backend, self._compiler.threads)
+    return compiled_module, (original(self), *_settings(self))
+
+
+def _settings(self: Any) -> tuple:
+    """What `compile` was told about how to compile."""
+    made = self._compiler
+    return made.backend, made.threads, made.options

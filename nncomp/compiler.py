@@ -10,42 +10,51 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import backends
 from .autograd.modes import state
+from .backends.options import check
 from .compiled_call import specialize
+from .compiled_fast import MAX_ENTRIES, Shortcut, is_unhooked
 from .program_cache import ProgramCache
 from .signature import signature
 from .trace_values import named_arguments
 
 
 def compile(
-    model: Any = None, *, backend: str = "cpu", threads: int | None = None, fullgraph: bool = True
+    model: Any = None,
+    *,
+    backend: str = "cpu",
+    threads: int | None = None,
+    fullgraph: bool = True,
+    options: Mapping[str, Any] | None = None,
 ) -> Any:
     """Compile a Module or a function of tensors; usable as a decorator with or without arguments.
 
     `backend` is "cpu" or "numpy" (the interpreter); `threads` limits this callable's threads. The
     whole function becomes one graph or an error says which line cannot (`fullgraph` is always
-    True). Gradients flow through the result as in eager mode, by a compiled backward.
-    Raises UnknownBackend (a ValueError) for other backends; TraceError at the first call for code
-    that depends on tensor values.
+    True). `options={"winograd": False}` does 3x3 convolutions by the direct sum, which rounds less
+    (NNCOMP_WINOGRAD=0: for all models). Gradients flow through the result as in eager mode, by a
+    compiled backward. Raises UnknownBackend (a ValueError) for other backends and ValueError for
+    other options; TraceError at the first call for code that depends on tensor values.
     """
     if not fullgraph:
         raise ValueError("fullgraph=False: graph breaks are not supported; compile smaller parts")
     check_options(backend, threads)
+    options = check(options)
     if model is None:
-        return functools.partial(compile, backend=backend, threads=threads)
+        return functools.partial(compile, backend=backend, threads=threads, options=options)
     from .compiled_module import compiled_module
     from .nn.module import Module
 
     if isinstance(model, Module):
-        return compiled_module(model, backend, threads)
+        return compiled_module(model, backend, threads, options)
     if isinstance(model, CompiledFunction):
         model = model.fn
     _check_function(model)
-    return CompiledFunction(model, backend, threads)
+    return CompiledFunction(model, backend, threads, options)
 
 
 def _check_function(fn: Any) -> None:
@@ -73,41 +82,88 @@ def check_options(backend: str, threads: int | None) -> None:
 class CompiledFunction(ProgramCache):
     """A function that is traced and compiled at its first call with each signature."""
 
-    def __init__(self, fn: Callable, backend: str = "cpu", threads: int | None = None):
+    def __init__(
+        self,
+        fn: Callable,
+        backend: str = "cpu",
+        threads: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ):
         super().__init__()
-        self.fn, self.backend, self.threads = fn, backend, threads
+        self.fn, self.backend, self.threads, self.options = fn, backend, threads, options
         functools.update_wrapper(self, fn, updated=())
         self.title = getattr(fn, "__name__", type(fn).__name__)
+        self.entries: tuple[Callable, ...] = ()  # native ways to repeat a call, else None
+        self.direct: tuple[Callable, ...] = ()  # those that stand for a call of the whole module
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Methods can be decorated: the instance becomes the first argument."""
         return self if instance is None else types.MethodType(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs:
+            for entry in self.entries:
+                result = entry(*args)
+                if result is not None:
+                    return result
         if state.tracer is not None:  # inside another trace: part of that graph
             return self.fn(*args, **kwargs)
         leaves, key = signature(args, kwargs)
         program = self.find(key, leaves)
         if program is None:
             program = self._compile(key, args, kwargs, leaves)
-        return program(leaves)
+        result = program(leaves)
+        shortcut = program.shortcut
+        if shortcut is not None and not kwargs:
+            self._shorten(shortcut, key, args)
+        return result
+
+    def _shorten(self, shortcut: Shortcut, key: Any, args: tuple) -> None:
+        """Make a native entry for the program, or a new one where the old one has ended."""
+        old = shortcut.call
+        holds = shortcut.holds()
+        if holds and old in self.entries:
+            return
+        owner = getattr(self.fn, "__self__", None)
+        modules = [owner] if hasattr(owner, "named_modules") else []
+        if not holds:
+            shortcut.call = shortcut.make(key, args, modules) if shortcut.due() else None
+        made = () if shortcut.call is None else (shortcut.call,)
+        direct = made if modules and is_unhooked(owner) else ()
+        self.entries = (*made, *(e for e in self.entries if e is not old))[:MAX_ENTRIES]
+        self.direct = (*direct, *(e for e in self.direct if e is not old))[:MAX_ENTRIES]
 
     def _compile(self, key: Any, args: tuple, kwargs: dict, leaves: list) -> Any:
         def make() -> Any:
-            return specialize(self.fn, args, kwargs, leaves, self.backend, self.threads)
+            settings = self.backend, self.threads, self.options
+            return specialize(self.fn, args, kwargs, leaves, *settings)
 
         return self.find_or_make(key, leaves, make, named_arguments(self.fn, args, kwargs))
+
+    def profile(
+        self, *args: Any, repeat: int | None = None, threads: int | None = None, **kwargs: Any
+    ) -> Any:
+        """Time each kernel of the program that a call with these arguments runs: a Report.
+
+        `repeat` runs, as many as fit a second by default, on `threads` threads (those of a call by
+        default). Nothing that the program writes changes. Raises ValueError for counts below 1 and
+        for a backend without kernels.
+        """
+        from .compiled_profile import profile_call
+
+        return profile_call(self, args, kwargs, repeat, threads)
 
     def __repr__(self) -> str:
         return f"<compiled {self.fn!r}>"
 
     def __copy__(self) -> CompiledFunction:
-        return CompiledFunction(self.fn, self.backend, self.threads)
+        return CompiledFunction(self.fn, self.backend, self.threads, self.options)
 
     def __deepcopy__(self, memo: dict) -> CompiledFunction:
         from copy import deepcopy
 
-        return CompiledFunction(deepcopy(self.fn, memo), self.backend, self.threads)
+        fn = deepcopy(self.fn, memo)
+        return CompiledFunction(fn, self.backend, self.threads, self.options)
 
     def __reduce__(self) -> Any:
         """By name if it replaced the function under that name, as a decorator does."""
@@ -115,4 +171,5 @@ class CompiledFunction(ProgramCache):
         found: Any = sys.modules.get(getattr(self, "__module__", ""))
         for part in name.split("."):
             found = getattr(found, part, None)
-        return name if found is self else (CompiledFunction, (self.fn, self.backend, self.threads))
+        made_of = (self.fn, self.backend, self.threads, self.options)
+        return name if found is self else (CompiledFunction, made_of)

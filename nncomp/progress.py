@@ -1,18 +1,30 @@
 """A progress bar of one line for long loops, drawn only where a person looks at it.
 
-The bar goes to standard error and only if that is a terminal; elsewhere it writes nothing, so that
-logs stay readable. Lines that belong to the result are printed with `line`, which clears the bar.
+The bar goes to standard error and only if that is a terminal (NNCOMP_PROGRESS=1: always, 0: never);
+elsewhere it writes nothing, so that logs stay readable. Lines that belong to the result are printed
+with `line`, which clears the bar. A compilation shows one after its first second.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from typing import TextIO
 
+from .ir import watch
+
 WIDTH = 30
 SECONDS_BETWEEN = 0.05  # drawing more often costs time and nobody sees it
+PATIENCE = 1.0  # seconds of a compilation that pass without a bar
 CLEAR = "\r\x1b[K"
+
+
+def is_visible(stream: TextIO) -> bool:
+    """Whether a bar is drawn: what NNCOMP_PROGRESS says, else whether it is a terminal."""
+    wanted = os.environ.get("NNCOMP_PROGRESS", "").strip()
+    return stream.isatty() if wanted not in ("0", "1") else wanted == "1"
 
 
 class Progress:
@@ -21,7 +33,7 @@ class Progress:
     def __init__(self, total: int, stream: TextIO | None = None) -> None:
         self.total, self.done = max(1, total), 0
         self.stream = sys.stderr if stream is None else stream
-        self.visible = self.stream.isatty()
+        self.visible = is_visible(self.stream)
         self._drawn_at = float("-inf")
 
     def advance(self, note: str = "") -> None:
@@ -56,3 +68,44 @@ class Progress:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+class CompileBar:
+    """Listens to `ir.watch` and draws the phases of a compilation that takes long."""
+
+    def __init__(self, stream: TextIO | None = None, patience: float = PATIENCE) -> None:
+        self.stream, self.patience = stream, patience
+        self.begun: float | None = None
+        self.bar: Progress | None = None
+        self._lock = threading.Lock()  # several threads compile
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        now = time.perf_counter()
+        with self._lock:
+            if not phase:
+                self._end()
+            elif self.begun is None:
+                self.begun = now
+            elif now - self.begun >= self.patience:
+                self._draw(phase, done, total)
+
+    def _draw(self, phase: str, done: int, total: int) -> None:
+        if self.bar is None:
+            self.bar = Progress(total, self.stream)
+        self.bar.total, self.bar.done = max(1, total), done - 1
+        self.bar.advance(f"compiling: {phase} {done}/{total}")
+
+    def _end(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        self.begun = self.bar = None
+
+
+_showing: list[CompileBar] = []
+
+
+def show_compilations() -> None:
+    """Draw a bar for compilations from now on; once is enough."""
+    if not _showing:
+        _showing.append(CompileBar())
+        watch.listen(_showing[0])

@@ -13,17 +13,18 @@ import pickle
 import sys
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .device import require_cpu
+from .file_replacement import replacing
 from .ir import DType
 from .ir import types as dt
 from .pickle_reader import Allowed, PickleReader
 from .pickle_writer import Call, Global, Persistent, PickleWriter
 from .size import Size
+from .storage import span
 from .tensor import Tensor
 
 STORAGES = {
@@ -38,6 +39,8 @@ STORAGES = {
     dt.uint8: "ByteStorage",
     dt.bool_: "BoolStorage",
 }
+SAFETENSORS = ".safetensors"
+ZIP = b"PK\x03\x04"
 ALIGNMENT = 64  # so that a reader can map storages into memory
 OPTIONS = ("pickle_module", "pickle_protocol", "_use_new_zipfile_serialization",
            "_disable_byteorder_record")  # fmt: skip
@@ -60,7 +63,7 @@ class _Storages:
         if any(s < 0 or s % array.itemsize for s in array.strides):
             array = np.ascontiguousarray(array)
         owner = _owner(array) if array.size else array
-        low, high = _bounds(owner)
+        low, high = span(owner)
         key = self._key(low, high, owner)
         reference = Persistent((
             "storage", Global("torch", STORAGES[x.dtype]), key, "cpu",
@@ -90,15 +93,6 @@ def _owner(array: np.ndarray) -> np.ndarray:
     return owner if dense else array
 
 
-def _bounds(array: np.ndarray) -> tuple[int, int]:
-    """Addresses of the first byte of an array with positive strides and of the first behind it."""
-    if array.size == 0:
-        return 0, 0
-    low = array.__array_interface__["data"][0]
-    steps = sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
-    return low, low + steps + array.itemsize
-
-
 def _memory(owner: np.ndarray, low: int, high: int) -> np.ndarray:
     """The bytes of memory from `low` to `high`, which `owner` spans."""
     if high == low:
@@ -114,17 +108,25 @@ def save(obj: Any, f: Any, **options: Any) -> None:
 
     `obj` consists of tensors, Parameters, numbers, strings, dtypes, Sizes and lists, tuples, dicts
     and sets of these; TypeError names the place of anything else. A path is replaced only once the
-    whole file is written.
+    whole file is written. A path that ends in .safetensors gets a dict of tensors in that format.
     """
     for name in options:
         if name not in OPTIONS:
             raise TypeError(f"save() got an unexpected keyword argument '{name}'")
+    path = None if hasattr(f, "write") else os.fsdecode(f)
+    if path is not None and path.endswith(SAFETENSORS):
+        from .safetensors import save_file
+
+        save_file(obj, path)
+        return
     storages = _Storages()
     pickled = PickleWriter(lambda x: _tensor_call(x, storages)).dump(obj)
-    if hasattr(f, "write"):
+    if path is None:
         _write_zip(f, "archive", pickled, storages)
         return
-    _replace(os.fspath(f), lambda file, stem: _write_zip(file, stem, pickled, storages))
+    stem = os.path.splitext(os.path.basename(os.path.realpath(path)))[0] or "archive"
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        _write_zip(file, stem, pickled, storages)
 
 
 def _tensor_call(x: Any, storages: _Storages) -> Call | None:
@@ -138,25 +140,6 @@ def _tensor_call(x: Any, storages: _Storages) -> Call | None:
     reference, offset, strides = storages.place(x)
     arguments = (reference, offset, tuple(x.shape), strides, x.requires_grad, OrderedDict())
     return Call(Global("torch._utils", "_rebuild_tensor_v2"), arguments)
-
-
-def _replace(path: str, write: Callable[[Any, str], None]) -> None:
-    """Write a temporary file beside `path`, then put it in its place."""
-    path = os.path.realpath(path)
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file, os.path.splitext(name)[0] or "archive")
-            file.flush()
-            os.fsync(file.fileno())
-        if os.path.exists(path):
-            os.chmod(temporary, os.stat(path).st_mode & 0o777)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _write_zip(file: Any, stem: str, pickled: bytes, storages: _Storages) -> None:
@@ -298,7 +281,7 @@ def load(
     f: Any, map_location: Any = None, pickle_module: Any = None, *,
     weights_only: bool | None = None, mmap: bool | None = None, **options: Any,
 ) -> Any:  # fmt: skip
-    """What save() or torch.save() wrote to a path or binary file.
+    """What save(), torch.save() or safetensors wrote to a path or binary file.
 
     Code in the file is never run, whatever `weights_only` says: UnpicklingError names a global that
     is refused. RuntimeError for a damaged file. Tensors come to the CPU; `map_location` may say so.
@@ -307,8 +290,14 @@ def load(
         require_cpu(map_location)
     if hasattr(f, "read"):
         return _load_stream(f, "the file")
-    path = os.fspath(f)
+    path = os.fsdecode(f)
     with open(path, "rb") as file:
+        head = file.read(len(ZIP))
+        file.seek(0)
+        if path.endswith(SAFETENSORS) and head != ZIP:
+            from .safetensors import load_file
+
+            return load_file(path)
         return _load_stream(file, repr(path))
 
 
@@ -316,9 +305,13 @@ def _load_stream(file: Any, name: str) -> Any:
     if not (hasattr(file, "seek") and hasattr(file, "tell")):
         file = io.BytesIO(file.read())
     start = file.tell()
-    head = file.read(4)
+    head = file.read(9)
     file.seek(start)
-    if head[:2] == b"\x80\x02" or head[:1] == b"\x80":
+    if head[4:8] == b"\0\0\0\0" and head[8:] == b"{":  # length of the header, then JSON
+        from .safetensors import load_from
+
+        return load_from(file.read(), name)
+    if head[:1] == b"\x80":
         raise RuntimeError(
             f"{name} is a bare pickle (torch before 1.6, or pickle.dump), not a zip file; load it "
             "with torch and save it again"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
-
-import numpy as np
 
 _remembered = {"interop": 1, "warn_always": False, "anomaly": False, "check_nan": True}
 
@@ -94,16 +91,8 @@ def compiled_with_cxx11_abi() -> bool:
     return True
 
 
-def from_dlpack(ext_tensor: Any, **options: Any) -> Any:
-    """A tensor on the memory of an object with the DLPack protocol on the CPU."""
-    from .functions import from_numpy
-
-    array = np.from_dlpack(ext_tensor)
-    return from_numpy(array if array.flags.writeable else array.copy())
-
-
 __all__ = [
-    "clear_autocast_cache", "compiled_with_cxx11_abi", "from_dlpack",
+    "clear_autocast_cache", "compiled_with_cxx11_abi",
     "get_deterministic_debug_mode", "get_num_interop_threads", "has_lapack", "has_mkl",
     "has_openmp", "has_spectral", "is_anomaly_check_nan_enabled", "is_anomaly_enabled",
     "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",

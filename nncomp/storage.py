@@ -26,6 +26,15 @@ def offset_of(array: np.ndarray) -> int:
     return (array.__array_interface__["data"][0] - start) // array.itemsize
 
 
+def span(array: np.ndarray) -> tuple[int, int]:
+    """Addresses of the first byte of an array with positive strides and of the first behind it."""
+    if array.size == 0:
+        return 0, 0
+    low = array.__array_interface__["data"][0]
+    steps = sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
+    return low, low + steps + array.itemsize
+
+
 class UntypedStorage:
     """The bytes of a tensor's memory."""
 
@@ -115,4 +124,4 @@ class TypedStorage:
         return iter(self.tolist())
 
 
-__all__ = ["TypedStorage", "UntypedStorage", "offset_of", "root"]
+__all__ = ["TypedStorage", "UntypedStorage", "offset_of", "root", "span"]

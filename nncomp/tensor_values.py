@@ -52,8 +52,10 @@ class ValueMethods:
         return array.copy() if copy else array
 
     def __dlpack__(self, **options: Any) -> Any:
-        """A DLPack capsule on this memory (torch.from_dlpack, np.from_dlpack); not for bfloat16."""
-        return self.numpy().__dlpack__(**options)
+        """A DLPack capsule on this memory (torch.from_dlpack, np.from_dlpack but for bfloat16)."""
+        from .dlpack import capsule_of
+
+        return capsule_of(self.numpy(), options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """(kDLCPU, 0)."""

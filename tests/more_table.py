@@ -51,6 +51,8 @@ m.lgamma(j)
 NUMBERS = """
 m.signbit(x); m.signbit(o * 0.0); m.signbit(i); m.sgn(x); m.isreal(x); m.real(x); m.conj(x)
 m.angle(o); m.angle(n); m.ldexp(x, t); m.gcd(big_, h); m.lcm(big_, w4); m.gcd(i, 6 * j)
+m.scatter(x.detach(), 1, t, 2.0, reduce='multiply'); m.scatter(i, 1, t, j, reduce='multiply')
+m.gcd(i, j); m.lcm(i, j + 1); m.histc(x, 3)
 m.nextafter(x, y); m.frexp(x)[0]; m.frexp(o)[1]; m.deg2rad(x); m.resolve_conj(x); m.is_conj(x)
 m.is_neg(x); x.sum_to_size(3, 1); z.sum_to_size(3, 1); z.sum_to_size(1, 1, 4); x.sum_to_size(3, 4)
 m.conj_physical(x); m.fill(x, 2.0); m.fill(x, s); m.typename(x)

@@ -230,6 +230,42 @@ CONTRACT = [  # matmul from plain operands, from offsets, batched with b in pane
     S("contract", (0, 4), (4, 5), attrs=dict(PLAIN, batch=(), m=((0, 4),), n=5, k=((4, 1, 5),))),
 ]
 
+HEADS = dict(rows=(9, 20, 0), keys=(7, 20, 20, 0), depth=(4, 1), width=5, safe=False)
+F3 = ("f32",) * 3
+
+ATTENTION = [  # two heads in one operand; a mask of keys; a mask of every row, cut off at the last
+    S("attention", (9, 20), (7, 20), (7, 20), dtypes=F3, tol=1e-5,
+      attrs=dict(HEADS, batch=((2, 10, 10, 10, 0),), starts=(0, 4, 5, 0), scale=0.5, causal=False)),
+    S("attention", (9, 20), (7, 20), (7, 20), (7,), dtypes=(*F3, "bool"), tol=1e-5,
+      attrs=dict(HEADS, batch=(), starts=(0, 0, 0, 0), scale=1.5, causal=False, safe=True,
+                 keys=(7, 20, 20, 1))),
+    S("attention", (9, 20), (7, 20), (7, 20), (9, 7), dtypes=(*F3, "f32"), tol=1e-5,
+      attrs=dict(HEADS, batch=(), starts=(0, 0, 0, 0), scale=1.0, causal=True,
+                 rows=(9, 20, 7), keys=(7, 20, 20, 1))),
+]
+
+SLIDE = dict(stride=(2, 1), padding=((1, 0), (2, 1)), dilation=(1, 2))
+
+CHANNELS_LAST = [
+    S("depthwise", (2, 7, 9, 20), (3, 3, 1, 20), attrs=SLIDE, tol=1e-5),
+    S("depthwise", (1, 9, 5), (4, 3, 5), tol=1e-5,
+      attrs=dict(stride=(1,), padding=((2, 3),), dilation=(1,))),
+    S("depthwise", (0, 7, 9, 20), (3, 3, 1, 20), attrs=SLIDE),
+    S("window_max", (2, 7, 9, 20), attrs=dict(SLIDE, kernel=(3, 3))),
+    S("window_max", (1, 9, 1), attrs=dict(kernel=(3,), stride=(2,), padding=((1, 1),),
+                                          dilation=(1,))),
+]
+
+WINOGRAD = [
+    S("winograd_weight", (3, 3, 5, 20), attrs=dict(tile=2, panel=16), dtypes=("f32",)),
+    S("winograd_weight", (3, 3, 2, 16), attrs=dict(tile=4, panel=16), dtypes=("f32",)),
+    S("winograd_weight", (3, 3, 2, 3), attrs=dict(tile=4, panel=4), dtypes=("f32",)),
+    S("winograd", (1, 5, 9, 20), (16, 2, 20, 16), dtypes=("f32", "f32"), tol=1e-4,
+      attrs=dict(tile=2, padding=((1, 1), (0, 2)), n=20, blocking=(4, 1, 4, 2), workspace=30000)),
+    S("winograd", (2, 6, 7, 16), (36, 2, 16, 16), dtypes=("f32", "f32"), tol=1e-4,
+      attrs=dict(tile=4, padding=((1, 1), (1, 1)), n=24, blocking=(8, 2, 1, 1), workspace=15000)),
+]
+
 WINDOW = [
     S("unfold", (2, 5, 6), attrs=POOL), S("unfold", (0, 5, 6), attrs=POOL),
     S("unfold", (7,), attrs=dict(kernel=(3,), stride=(2,), padding=((0, 0),), dilation=(2,))),
@@ -255,6 +291,15 @@ INDEXING = [
       ranges=((-2, 2), Values((4, 0, 3)), (-2, 2))),
     S("index_put", (2, 4), (2,), (2, 2), attrs=dict(axis=1), dtypes=("T", "i64", "T"),
       ranges=((-2, 2), Values((3, 1)), (-2, 2))),
+    *(
+        S("index_reduce", (4, 3), (6,), (6, 3), attrs=dict(axis=0, combine=combine),
+          dtypes=("T", "i64", "T"), ranges=((-2, 2), (0, 4), (-2, 2)))
+        for combine in ("mul", "maximum", "minimum")
+    ),
+    S("index_reduce", (2, 20), (3,), (2, 3), attrs=dict(axis=1, combine="mul"),
+      dtypes=("T", "i32", "T"), ranges=((-2, 2), Values((19, 0, 19)), (-2, 2))),
+    S("index_reduce", (2, 4), (0,), (2, 0), attrs=dict(axis=1, combine="maximum"),
+      dtypes=("T", "i64", "T"), ranges=((-2, 2), (0, 4), (-2, 2))),
     S("argsort", (3, 6), attrs=dict(axis=1, descending=False), ranges=("distinct",)),
     S("argsort", (6, 2), attrs=dict(axis=0, descending=True), dtypes=("i64",), ranges=((0, 3),)),
     S("argsort", (0,), attrs=dict(axis=0, descending=False)),
@@ -286,6 +331,7 @@ STRUCTURE = [
 
 SAMPLES = [
     *ELEMENTWISE, *SELECTION, *CREATION, *MOVEMENT, *REDUCE, *CONTRACTION, *CONTRACT, *WINDOW,
+    *CHANNELS_LAST, *WINOGRAD, *ATTENTION,
     *INDEXING, *STRUCTURE,
 ]
 COVERED_ELSEWHERE = {"get"}  # every sample of an op with several results holds it

@@ -381,6 +381,69 @@ def test_inner_loop_has_no_spills(arch, cpu, target, packed, size):
             assert len(loop) <= multiplies * 5 // 3 + 8
 
 
+def shares(plan, threads: int) -> list[int]:
+    """How many results each thread computes; no units are written, only counted."""
+    sides = []
+    for runs, lines, block in (
+        (plan.row_runs, plan.lines, plan.row_block),
+        (plan.column_runs, 1, plan.column_block),
+    ):
+        tiles = [run.live for run in runs for _ in range(run.count * lines)]
+        sides.append([sum(tiles[i : i + block]) for i in range(0, len(tiles), block)])
+    rows, columns = sides
+    pairs = [(r, c) for r in rows for c in columns]
+    if not plan.rows_outer:
+        pairs = [(r, c) for c in columns for r in rows]
+    assert len(pairs) == plan.units
+    ends = [plan.units * t // threads for t in range(threads + 1)]
+    return [sum(r * c for r, c in pairs[a:b]) for a, b in itertools.pairwise(ends)]
+
+
+@pytest.mark.parametrize("target", [AVX512, AVX2, NEON])
+@pytest.mark.parametrize(
+    "m, n, k",
+    [(784, 128, 512), (32, 2048, 512), (3136, 64, 256), (49, 2048, 512), (2048, 2048, 512),
+     (1, 2048, 512), (4, 1024, 1024), (8, 768, 768), (128, 3072, 768)],
+)  # fmt: skip
+def test_two_threads_get_equal_shares(m, n, k, target):
+    plan = make_plan(matmul(m, n, k, panel=panel_width(target, "float", n)), target)
+    assert max(shares(plan, 2)) <= 1.02 * m * n / 2
+
+
+def test_few_rows_are_one_tile_where_b_comes_from_far():
+    """Two tiles would fetch each panel twice, faster than which they cannot be."""
+    for n, k in ((2048, 512), (1024, 1024), (4096, 4096)):
+        plan = make_plan(matmul(4, n, k, panel=32), AVX512)
+        assert plan.row_tiles == 1
+
+
+@pytest.mark.parametrize("target", MACHINES)
+def test_units_run_backwards_too(target):
+    spec = matmul(40, 70, 50, panel=panel_width(target, "float", 70))
+    plan = make_plan(spec, target)
+    r = np.random.default_rng(0)
+    a = r.standard_normal(40 * 50).astype(np.float32)
+    b = r.standard_normal(-(-70 // spec.panel) * spec.panel_stride).astype(np.float32)
+    kernel, forwards, backwards = Kernel(plan), *np.zeros((2, 40 * 70), np.float32)
+    kernel(a, b, forwards, 0, plan.units)
+    middle = plan.units // 2
+    kernel(a, b, backwards, plan.units, middle)
+    assert 0 < np.count_nonzero(backwards) < backwards.size
+    kernel(a, b, backwards, middle, 0)
+    assert (forwards == backwards).all() and forwards.all()
+
+
+@pytest.mark.parametrize("n, narrow", [(24, "ymm"), (40, "ymm"), (36, "xmm"), (32, "")])
+def test_the_last_columns_take_a_narrower_vector(n, narrow):
+    spec = matmul(28, n, 96, panel=panel_width(AVX512, "float", n))
+    check(spec, AVX512)
+    loops = inner_loops(assembly(make_plan(spec, AVX512), "x86_64-unknown-linux-gnu", "x86-64-v4"))
+    for loop in loops:
+        multiplied = {m[0] for line in loop if (m := re.search("[xyz]mm", line)) and "vfm" in line}
+        assert multiplied == {"zmm", narrow} - {""}
+        assert not any(re.match(r"vbroadcastss\s+%xmm", line) for line in loop)
+
+
 def test_pack_choice():
     assert panel_width(AVX512, "float", 1000) == 32
     assert panel_width(AVX512, "float", 48) == 48

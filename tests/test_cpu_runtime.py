@@ -248,8 +248,8 @@ def test_opt_level_runs_passes():
 def test_compile_many_keeps_order_and_bytes(monkeypatch):
     texts = [answer(n % 5, f"f{n % 5}") for n in range(12)]
     compiled = []
-    real = jit._compile
-    monkeypatch.setattr(jit, "_compile", lambda *a: compiled.append(a[0]) or real(*a))
+    real = jit.compile_module
+    monkeypatch.setattr(jit, "compile_module", lambda *a: compiled.append(a[0]) or real(*a))
     threads.set_num_threads(2)
     parallel = compile_many(texts, host_target(), cache=None)
     assert sorted(compiled) == sorted(set(texts))  # equal texts once
@@ -363,7 +363,7 @@ def test_warm_start_is_one_read(tmp_path, monkeypatch):
     reads = []
     real = ObjectCache.get_many
     monkeypatch.setattr(ObjectCache, "get_many", lambda c, k: reads.append(k) or real(c, k))
-    monkeypatch.setattr(jit, "_compile", lambda *a: pytest.fail("compiled on a warm start"))
+    monkeypatch.setattr(jit, "compile_module", lambda *a: pytest.fail("compiled on a warm start"))
     assert compile_many(texts, host_target(), cache=cache) == cold
     assert len(reads) == 1
     assert compile_many(texts[::-1][:2], host_target(), cache=cache) == cold[::-1][:2]

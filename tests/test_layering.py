@@ -25,7 +25,7 @@ MAY_USE_BACKENDS = (  # files directly in nncomp/
 THIRD_PARTY = {
     "ir": {"numpy", "networkx", "ml_dtypes"},
     "backends": {"numpy", "llvmlite", "ml_dtypes"},
-    "front": {"numpy", "ml_dtypes"},
+    "front": {"numpy", "ml_dtypes", "safetensors"},
 }
 IMPORT_SECONDS = 0.3
 

@@ -1,63 +1,86 @@
 """The CPU backend: graph passes, kernels as LLVM text, objects from the cache, a thread pool.
 
-compile(graph) -> Runner: pipeline -> split_prepare -> fuse -> plan -> codegen -> link
+compile(graph) -> Runner: stages (passes, kernels, LLVM text) -> objects -> link, or, for a graph
+that was compiled before, the stored program -> link
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import contextvars
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from nncomp.ir.debug import debug
+from nncomp.ir import watch
 from nncomp.ir.graph import Graph
-from nncomp.ir.passes import split_prepare
-from nncomp.ir.passes.index_checks import index_checks, without_bounds
-from nncomp.ir.passes.plan import plan_program
-from nncomp.ir.passes.run import announce_passes, dump_text, run_pipeline
 from nncomp.ir.program import Program
 
-from .target import Target, host_target
+from . import stored
+from .target import host_target
 
-announce_passes("scan_bodies", "choose_layout", "sink_permutes", "split_reductions", "fuse")
+if TYPE_CHECKING:
+    from .stages import Stages
 
 
 class Runner:
     """A compiled graph. Call it with C-contiguous arrays in input order."""
 
-    def __init__(self, graph: Graph, constant: Sequence[str], target: Target, label: str):
-        from .codegen import program_modules
-        from .executable import build
-        from .pipeline import cpu_pipeline, kernel_pipeline, packed_for_kernels
+    def __init__(
+        self,
+        recipe: stored.Recipe,
+        objects: Iterator[bytes],
+        make_stages: Callable[[], Stages],
+        constant: Sequence[str] = (),
+    ):
+        from .executable import Executable, aligned_empty
+        from .jit import link
+        from .pool import runtime_symbols
 
-        optimized = run_pipeline(graph, cpu_pipeline(target), label=label)
-        check_graph, self.checks = index_checks(optimized)
-        self.checker = Runner(check_graph, (), target, label + "checks_") if check_graph else None
-        optimized = without_bounds(optimized)
+        self._make_stages, self.constant = make_stages, tuple(constant)
+        program = Program((), recipe.inputs, len(recipe.types), recipe.arena)
+        library = link([next(objects) for _ in range(recipe.objects)], runtime_symbols())
+        types = list(recipe.types)
+        self.executable = Executable(program, library, types, recipe.is_parallel)
+        self.nanoseconds = recipe.nanoseconds
+        self.checks, self._positions = recipe.checks, recipe.positions
+        self.checker: Runner | None = None
+        if recipe.checker is not None:
+            self.checker = Runner(recipe.checker, objects, lambda: self.stages.checker)
         self.prepared: Runner | None = None
-        if constant:
-            prepare, optimized = split_prepare(optimized, constant, packed_for_kernels(optimized))
-            if prepare.outputs:
-                self.prepared = Runner(prepare, (), target, label + "prepare_")
-        self.graph = graph
-        self.fused_graph = run_pipeline(optimized, kernel_pipeline(), label=label + "kernels_")
-        self.program: Program = plan_program(self.fused_graph)
-        self.modules, self.codes = program_modules(self.program, target)
-        self._print()
-        self._dump(label)
-        types = [
-            None if name else node.type
-            for name, node in zip(
-                self.fused_graph.output_names, self.fused_graph.outputs, strict=True
-            )
-        ]
-        is_parallel = any(code.is_shared for code in self.codes.values())
-        self.executable = build(self.program, self.modules, target, types, is_parallel)
-        self.constant = tuple(constant)
-        self._positions: list[int] = []
-        if self.prepared is not None:
-            names = graph.input_names
-            self._positions = [names.index(n) for n in self.prepared.graph.input_names]
+        if recipe.prepared is not None:
+            self.prepared = Runner(recipe.prepared, objects, lambda: self.stages.prepared)
+            self.prepared.executable.empty = aligned_empty
+
+    @functools.cached_property
+    def stages(self) -> Stages:
+        """How the program came about; gone through again where it was taken from the disk."""
+        return self._make_stages()
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that was compiled."""
+        return self.stages.graph
+
+    @property
+    def fused_graph(self) -> Graph:
+        """The Graph of kernels."""
+        return self.stages.fused_graph
+
+    @property
+    def program(self) -> Program:
+        """The kernels in order, and where each value lives."""
+        return self.stages.program
+
+    @property
+    def modules(self) -> list[str]:
+        """LLVM text of the kernels, then of the function that calls them."""
+        return self.stages.modules
+
+    @property
+    def codes(self) -> dict:
+        """The `Code` of each kernel by name."""
+        return self.stages.codes
 
     def prepare(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """What the constant inputs alone decide (packed weights, folded norms); reuse it."""
@@ -82,25 +105,38 @@ class Runner:
             if error is not None:
                 raise error
 
-    def _print(self) -> None:
-        """The rungs of NNCOMP_DEBUG below the graph: program, loops, LLVM text."""
-        if debug.debug >= 2:
-            print(self.program, file=sys.stderr)
-        if debug.debug >= 4:
-            print(*map(str, self.program.kernels()), sep="\n\n", file=sys.stderr)
-        if debug.debug >= 5:
-            print(*self.modules, sep="\n\n", file=sys.stderr)
-
-    def _dump(self, label: str) -> None:
-        dump_text(f"{label}program.txt", str(self.program))
-        for k in self.program.kernels():
-            dump_text(f"{label}{k.name}.loops", str(k))
-            dump_text(f"{label}{k.name}.ll", self.codes[k.name].text)
-        dump_text(f"{label}run.ll", self.modules[-1])
-
 
 def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runner:
     """Compile a graph for this machine; `constant` inputs may be prepared once (see
     Runner.prepare).
     """
-    return Runner(graph, constant, host_target(), label)
+    from .cache import default_cache
+
+    target, cache = host_target(), default_cache()
+    context = contextvars.copy_context()  # the switches as they are now
+
+    def again() -> Stages:
+        return context.copy().run(_stages, graph, constant, target)
+
+    key = stored.program_key(graph, constant, target) if cache is not None else None
+    found = stored.load(cache, key) if key is not None else None
+    if found is not None:
+        recipe, objects = found
+        return Runner(recipe, iter(objects), again, constant)
+    from .object_maker import ObjectMaker
+
+    try:
+        with ObjectMaker(target, cache) as maker:
+            stages = _stages(graph, constant, target, label, maker.add)
+            recipe, objects = stages.recipe, maker.objects(stages.all_numbers)
+    finally:
+        watch.end()
+    if key is not None:
+        stored.save(cache, key, recipe, objects)
+    return Runner(recipe, iter(objects), lambda: stages, constant)
+
+
+def _stages(graph: Graph, *rest) -> Stages:
+    from .stages import Stages
+
+    return Stages(graph, *rest)

@@ -20,9 +20,9 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from nncomp.backends.cpu.target import Target, versions
+from nncomp.backends.cpu.target import KERNELS, Target, versions
 
-FORMAT = 1  # raise it when entries or the meaning of keys change
+FORMAT = 2  # raise it when entries or the meaning of keys change
 SUFFIX = ".nnc"
 DEFAULT_MB = 512
 
@@ -142,9 +142,10 @@ class ObjectCache:
         return entries
 
 
-def object_key(text: str, target: Target, opt_level: int = 0) -> str:
+def object_key(text: str, target: Target, opt_level: int = 0, effort: int = KERNELS) -> str:
     """Name of what `text` compiles to: any input that can change the bytes is part of it."""
-    parts = (text, target.triple, target.cpu, target.features, str(opt_level), *versions())
+    levels = f"{opt_level} {effort}"
+    parts = (text, target.triple, target.cpu, target.features, levels, *versions())
     return bundle_key(parts)
 
 

@@ -21,7 +21,7 @@ def fma_ceiling(target: Target | None = None, repeats: int = 7) -> float:
     """Peak of one core in GFLOP/s (float32, two operations per FMA): the best of `repeats` runs."""
     target = target or host_target()
     accumulators = 24 if target.vector_registers >= 32 else 12
-    library = link([compile_to_object(_probe_text(target, accumulators), target)])
+    library = link([compile_to_object(probe_text(target, accumulators), target)])
     probe = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(library.address("probe"))
     sink = (ctypes.c_float * 64)()
     lanes = target.vector_bits // 32
@@ -33,7 +33,7 @@ def fma_ceiling(target: Target | None = None, repeats: int = 7) -> float:
     return 2.0 * lanes * accumulators * TURNS / best / 1e9
 
 
-def _probe_text(target: Target, accumulators: int) -> str:
+def probe_text(target: Target, accumulators: int) -> str:
     """x = x * a + b on every accumulator, `turns` times; the sum is stored so that nothing is
     dropped.
     """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
 from nncomp.ir.cost import scalar_cost
 from nncomp.ir.loops import ArgReduce, Call, Kernel, Load, Reduce, Store, roots_of, walk
-from nncomp.ir.program import Program
+from nncomp.ir.program import LoopStep, Program, Step
 
 from ..expressions import Isa
 from ..half import EmitterWithoutHalf
@@ -17,11 +18,19 @@ from ..map_kernel import MapKernel
 from ..scatter_kernel import ScatterKernel
 from ..schedule import Schedule
 from ..transpose_kernel import TransposeKernel, make_tile_schedule
-from .contract_kernel import ContractKernel, contraction_of, plan_of
+from .attention_kernel import AttentionKernel
+from .attention_plan import make_attention_plan
+from .contract_kernel import ContractKernel, plan_of
 from .run_function import RunWriter
-from .target import Target
+from .target import KERNELS, QUICK, Target
+from .window_kernel import WindowKernel
+from .window_plan import make_window_plan
+from .winograd_kernel import WeightKernel, WinogradKernel
 
-PARALLEL_NS = 6000.0  # a shorter step stays on one thread: waking and joining cost more
+# A shorter step stays on one thread: waking and joining cost more; where other steps wake the
+# threads anyway, meeting does.
+PARALLEL_NS, MEETING_NS = 6000.0, 600.0
+LONG = 300  # lines of a `run` function from which on LLVM would take a tenth of a second for it
 VECTOR_NS, BYTE_NS = 0.15, 0.02  # of one vector instruction, of a byte that comes from a cache
 
 
@@ -32,11 +41,12 @@ class Code:
     text: str
     units: int
     nanoseconds: float
+    least: float = PARALLEL_NS  # nanoseconds worth sharing
 
     @property
     def is_shared(self) -> bool:
         """Whether threads share the units; small steps stay on one."""
-        return self.nanoseconds >= PARALLEL_NS and self.units > 1
+        return self.nanoseconds >= self.least and self.units > 1
 
 
 def signature(kernel: Kernel) -> str:
@@ -53,7 +63,24 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         contraction = ContractKernel(e, kernel, plan_of(kernel, target), isa)
         contraction.write()
         functions = contraction.finishers()
-        units, time = contraction.plan.units, _contract_time(kernel, isa)
+        units, time = contraction.plan.units, contraction.plan.nanoseconds
+    elif kernel.kind == "window":
+        plan = make_window_plan(kernel.extra, target)
+        WindowKernel(e, kernel, plan, isa).write()
+        units, time = plan.units, plan.work / isa.width * VECTOR_NS
+    elif kernel.kind == "winograd":
+        winograd = WinogradKernel(e, kernel, target, isa)
+        winograd.write()
+        functions = winograd.finishers()
+        units, time = winograd.shape.units, winograd.shape.work / isa.width * VECTOR_NS
+    elif kernel.kind == "winograd_weight":
+        weight = WeightKernel(e, kernel, isa.width)
+        weight.write()
+        units, time = weight.units, _extent(kernel.domain) * 0.3
+    elif kernel.kind == "attention":
+        plan = make_attention_plan(kernel.extra.geometry, target)
+        AttentionKernel(e, kernel, plan, isa.fma).write()
+        units, time = plan.units, plan.work / isa.width * VECTOR_NS
     elif kernel.kind == "scatter":
         ScatterKernel(e, kernel, isa).write()
         units = kernel.extra.line.extent
@@ -85,12 +112,6 @@ def _extent(loops) -> int:
     return prod(v.extent for v in loops)
 
 
-def _contract_time(kernel: Kernel, isa: Isa) -> float:
-    spec = contraction_of(kernel.extra)
-    work = spec.rows * spec.n * spec.depth * prod(d.extent for d in spec.batch)
-    return work / isa.width * 2 * VECTOR_NS
-
-
 def _map_time(kernel: Kernel, schedule: Schedule, isa: Isa) -> float:
     """A rough estimate: every expression as often as its loops turn, or the memory traffic."""
     total, traffic = 0.0, float(sum(s.buffer.type.nbytes for s in kernel.stores))
@@ -107,8 +128,32 @@ def _is_spread(s: Store) -> bool:
     return any(isinstance(x, (Reduce, ArgReduce)) for x in walk(s.roots))
 
 
-def program_modules(program: Program, target: Target) -> tuple[list[str], dict[str, Code]]:
-    """The LLVM modules of a program (kernels, then `run`) and the code of each kernel by name."""
-    codes = {k.name: kernel_code(k, target) for k in program.kernels()}
+def program_modules(
+    program: Program, target: Target, made: Callable[[str, int], object] | None = None
+) -> tuple[list[str], dict[str, Code]]:
+    """The LLVM modules of a program (kernels, then `run`) and the code of each kernel by name.
+
+    `made(text, effort)` is told of each module as soon as it is written.
+    """
+    codes = {}
+    for kernel in program.kernels():
+        code = codes[kernel.name] = kernel_code(kernel, target)
+        if made is not None:
+            made(code.text, KERNELS)
+    if any(code.is_shared for code in codes.values()):
+        codes = {name: replace(code, least=MEETING_NS) for name, code in codes.items()}
     run = RunWriter(program, codes).text(attributes(target))
+    if made is not None:
+        made(run, QUICK if run.count("\n") > LONG else KERNELS)
     return [*(c.text for c in codes.values()), run], codes
+
+
+def run_nanoseconds(program: Program, codes: dict[str, Code]) -> float:
+    """The estimated time of a run on one thread."""
+
+    def time(item: Step | LoopStep) -> float:
+        if isinstance(item, LoopStep):
+            return item.length * sum(map(time, item.steps))
+        return codes[item.kernel.name].nanoseconds
+
+    return sum(map(time, program.steps))

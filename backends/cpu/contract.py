@@ -12,18 +12,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple, Protocol
 
+from .contract_units import CACHE, cut_units
+
 SIZES = {"float": 4, "double": 8, "half": 2, "bfloat": 2}
-CACHE = 384 * 1024  # bytes of one operand to keep in the second-level cache
 WAY, WAYS = 4096, 8  # first-level cache: bytes after which addresses meet again; lines that fit
 PAGE = 4096
-STREAM = 12  # bytes a cycle that come from beyond the second-level cache
+FIRST_CACHE = 16 * 1024  # bytes of b to keep in the first-level cache
+# bytes of b a cycle that come from the second-level cache, and from beyond it: the first time, and
+# again for each row tile
+NEAR, FAR, AGAIN = 28, 25, 12
+TRIED, EQUAL = 4, 1.02  # tilings that are cut into units: so many, this near to the best one
 MAX_ROWS = 16  # limits of a tile, to keep the code small
 MAX_VECTORS, MAX_PACKED_VECTORS = 16, 8  # wide rows of b in place are worth more than panels
-UNIT_NS, SMALL_UNIT_NS, MANY = 25_000, 4_000, 16  # wished time of a unit, its floor; unit count
+STREAM_NS = 40  # bytes a nanosecond from beyond, of one thread of many
 
 
 class Target(Protocol):
@@ -110,6 +115,8 @@ class Plan:
     column_block: int
     rows_outer: bool  # unit numbers count columns fastest
     units: int
+    nanoseconds: float = 0.0  # of all units on one thread, roughly
+    loss: float = 0.0  # share of that which threads lose to unequal shares and to units
 
     @property
     def lines(self) -> int:
@@ -128,6 +135,24 @@ class Plan:
     @property
     def column_tiles(self) -> int:
         return sum(run.count for run in self.column_runs)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a that a row tile reads."""
+        rows = self.row_runs[0].live * self.inner
+        return rows * max(self.spec.depth, 1) * SIZES[self.spec.a_type]
+
+    @property
+    def column_bytes(self) -> int:
+        """Bytes of b that a column tile reads."""
+        return self.column_runs[0].step * max(self.spec.depth, 1) * SIZES[self.spec.b_type]
+
+    @property
+    def tile_nanoseconds(self) -> float:
+        """Of a tile at 3 GHz; or, for few rows, of the stream of b."""
+        vectors = _vectors(self.column_runs[0].live, self.lanes)
+        work = max(self.spec.depth, 1) * _cycles(self.row_runs[0].live * self.inner, vectors) / 3
+        return max(work, self.column_bytes / STREAM_NS / self.row_tiles) + 20
 
 
 def merge(dims: Sequence[Dim]) -> tuple[Merged, ...]:
@@ -183,9 +208,15 @@ def make_plan(contraction: Contraction, target: Target) -> Plan:
     if not all((spec.rows, spec.n, *(d.extent for d in spec.batch))):
         return Plan(spec, spec.scalar, lanes, m, k, 0, (), (), 1, 1, True, 0)
     tilings = _tilings(spec, m, lanes, target)
-    cut, rows, columns = min(tilings, key=lambda t: _cost(spec, m, *t, lanes))
-    plan = Plan(spec, spec.scalar, lanes, m, k, cut, rows, columns, 1, 1, True, 1)
-    return _cut_units(plan)
+    costs = sorted(((_cost(spec, m, *t, lanes), t) for t in tilings), key=lambda pair: pair[0])
+    best = [pair for pair in costs[:TRIED] if pair[0] <= costs[0][0] * EQUAL]
+
+    def plan(cut: int, rows: tuple[Run, ...], columns: tuple[Run, ...]) -> Plan:
+        tiles = Plan(spec, spec.scalar, lanes, m, k, cut, rows, columns, 1, 1, True, 1)
+        return cut_units(tiles)
+
+    plans = [(cost, plan(*tiling)) for cost, tiling in best]
+    return min(plans, key=lambda pair: pair[0] * (1 + pair[1].loss))[1]
 
 
 # -- tiles -----------------------------------------------------------------------------------
@@ -267,68 +298,49 @@ def row_offsets(m: Sequence[Merged], cut: int, live: int) -> dict[tuple[int, ...
     return {at: sum(i * d.a for i, d in zip(at, dims, strict=True)) for at in inside}
 
 
-def _cycles(rows: int, vectors: int) -> int:
+def live_lanes(live: int, lanes: int) -> int:
+    """Lanes of a vector of which `live` are of use: a half or a quarter, down to 4, is cheaper."""
+    while lanes // 2 >= max(live, 4):
+        lanes //= 2
+    return lanes
+
+
+def _cycles(rows: int, vectors: float) -> float:
     """Rough cycles of one k step of a tile: multiply-adds, loads or latency, and the loop."""
     return max(rows * vectors, rows + vectors, 8) + 1
 
 
+def _vectors(columns: int, lanes: int) -> float:
+    """Vectors of so many columns; where one splits in two, half of one counts as a half."""
+    whole, rest = divmod(columns, lanes)
+    return whole + (max(live_lanes(rest, lanes) / lanes, 0.5) if rest else 0)
+
+
 def _cost(spec: Contraction, m, cut: int, row_runs, column_runs, lanes: int) -> float:
     """Relative time of a tiling, each further shape of tile counted as 1 % (code size)."""
-    size = SIZES[spec.b_type]
-    many = len(row_runs) > 1 or row_runs[0].count > 1 or cut > 0
+    lines = math.prod(d.dim.extent for d in m[:cut])
     total = 0.0
     for row in row_runs:
         offsets = row_offsets(m, cut, row.live).values()
         crowd = Counter(i * SIZES[spec.a_type] % WAY // 64 for i in offsets)
-        # rows that push each other out of the cache are fetched again at every k
-        slow = 1.3 if max(crowd.values()) > WAYS and len(set(offsets)) > WAYS else 1.0
+        # rows that push each other out of the cache are fetched again at every k; where they
+        # leave little room there, b pushes them out now and then
+        crowded = max(crowd.values()) if len(set(offsets)) > WAYS // 2 else 0
+        slow = 1.3 if crowded > WAYS else 1.015 if crowded > WAYS // 2 else 1.0
         for column in column_runs:
-            cycles = _cycles(len(offsets), -(-column.live // lanes)) * slow
-            if many and column.step * spec.depth * size > CACHE:
-                cycles = max(cycles, column.step * size / STREAM)
-            total += row.count * column.count * cycles
-    lines = math.prod(d.dim.extent for d in m[:cut])
-    return total * lines * (1 + 0.01 * len(row_runs) * len(column_runs))
+            cycles = _cycles(len(offsets), _vectors(column.live, lanes)) * slow
+            first, later = (max(cycles, fetch + 1) for fetch in _fetches(spec, column))
+            turns, once = row.count * lines, row is row_runs[0]
+            total += column.count * (later * (turns - once) + first * once)
+    return total * (1 + 0.01 * len(row_runs) * len(column_runs))
 
 
-# -- units -----------------------------------------------------------------------------------
-
-
-def _cut_units(plan: Plan) -> Plan:
-    """Group tiles into units: a block of the larger operand stays in cache, the other streams."""
-    spec = plan.spec
-    depth = max(spec.depth, 1)
-    row, column = plan.row_runs[0], plan.column_runs[0]
-    rows, vectors = row.live * plan.inner, -(-column.live // plan.lanes)
-    row_bytes = rows * depth * SIZES[spec.a_type]
-    column_bytes = column.step * depth * SIZES[spec.b_type]
-    # cycles at 3 GHz; or, for few rows, the stream of b at 40 bytes a nanosecond
-    tile_ns = max(depth * _cycles(rows, vectors) / 3, column_bytes / 40 / plan.row_tiles) + 20
-    batches = math.prod(d.extent for d in spec.batch)
-    total_ns = tile_ns * plan.row_tiles * plan.column_tiles * batches
-    wished = min(UNIT_NS, max(SMALL_UNIT_NS, total_ns / MANY))
-    tiles = max(1, int(wished / tile_ns))
-    rows_outer = row_bytes * plan.row_tiles >= column_bytes * plan.column_tiles
-    sides = [(plan.row_tiles, row_bytes), (plan.column_tiles, column_bytes)]
-    (outer_count, outer_bytes), (inner_count, _) = sides if rows_outer else sides[::-1]
-    kept = max(1, min(outer_count, CACHE // max(outer_bytes, 1)))
-    if total_ns < 4 * MANY * UNIT_NS:  # short: balance before reuse
-        kept = min(kept, tiles)
-    kept = _even(outer_count, kept)
-    streamed = _even(inner_count, min(inner_count, max(1, tiles // kept)))
-    units = batches * -(-outer_count // kept) * -(-inner_count // streamed)
-    return replace(
-        plan,
-        row_block=kept if rows_outer else streamed,
-        column_block=streamed if rows_outer else kept,
-        rows_outer=rows_outer,
-        units=units,
-    )
-
-
-def _even(count: int, block: int) -> int:
-    """The block size that gives as many blocks as `block`, as equal as can be."""
-    return -(-count // -(-count // block))
+def _fetches(spec: Contraction, column: Run) -> tuple[float, float]:
+    """Cycles that fetching b takes per k step: for the first row tile, and for the next ones."""
+    step = column.step * SIZES[spec.b_type]
+    panel, everything = step * spec.depth, spec.n * spec.depth * SIZES[spec.b_type]
+    first = step / (FAR if everything > CACHE else NEAR)
+    return first, step / AGAIN if panel > CACHE else step / NEAR if panel > FIRST_CACHE else 0.0
 
 
 def _check(spec: Contraction) -> None:

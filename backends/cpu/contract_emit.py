@@ -8,10 +8,11 @@ writes the epilogue and the store right there, while they are still in registers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
-from nncomp.backends.cpu.contract import SIZES, Plan, Run, row_offsets
+from nncomp.backends.cpu.contract import SIZES, Plan, Run, live_lanes, row_offsets
 from nncomp.backends.cpu.contract_index import Index, add, dot, each, high, low, mul, unravel, value
 from nncomp.backends.llvm import Emitter, Value, vector_type
 
@@ -19,10 +20,11 @@ Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None
 
 
 class _Column(NamedTuple):
-    """One vector of columns of a tile: its place in the tile, its offset in b, its mask."""
+    """One vector of columns of a tile: its place in the tile, its offset in b, lanes and mask."""
 
     at: int
     offset: int
+    lanes: int
     mask: Value | None
 
 
@@ -38,7 +40,8 @@ class _Unit(NamedTuple):
 def emit_contraction(
     e: Emitter, plan: Plan, a: Value, b: Value, begin: Value, end: Value, finish: Finish
 ) -> None:
-    """Write the loops over units begin..end (i64 values, 0 <= begin <= end <= plan.units).
+    """Write the loops over units begin..end (i64 values, 0 <= begin <= end <= plan.units); with
+    begin > end over units end..begin, from the last one down.
 
     For each vector of results, `finish(e, acc, batch, m, n, mask)` is called with the accumulators,
     the indices of the batch and m dims, the first column, and the mask of the columns that exist
@@ -50,8 +53,8 @@ def emit_contraction(
     column_blocks = -(-plan.column_tiles // plan.column_block)
     blocks = [row_blocks, column_blocks] if plan.rows_outer else [column_blocks, row_blocks]
     extents = [d.extent for d in plan.spec.batch]
-    with e.loop(begin, end, hint="unit") as loop:
-        *batch, outer, inner = unravel(e, loop.index, [*extents, *blocks])
+    with _units(e, begin, end) as unit:
+        *batch, outer, inner = unravel(e, unit, [*extents, *blocks])
         row, column = (outer, inner) if plan.rows_outer else (inner, outer)
         here = _Unit(
             _move(e, plan.spec.a_type, a, dot(e, batch, [d.a for d in plan.spec.batch])),
@@ -62,6 +65,18 @@ def emit_contraction(
         rows = _span(e, row, plan.row_block, plan.row_tiles)
         columns = _span(e, column, plan.column_block, plan.column_tiles)
         _tiles(e, plan, here, rows, columns)
+
+
+@contextmanager
+def _units(e: Emitter, begin: Value, end: Value) -> Iterator[Value]:
+    """The loop over units, upwards or downwards."""
+    down = e.binary("icmp sgt", begin, end, "down")
+    one, minus = value(1), value(-1)
+    first = e.select(down, e.binary("add", begin, minus), begin, "first")
+    step = e.select(down, minus, one, "step")
+    count = e.binary("mul", e.binary("sub", end, begin), step, "count")
+    with e.loop(0, count, hint="unit") as loop:
+        yield e.binary("add", first, e.binary("mul", loop.index, step), "unit")
 
 
 def _span(e: Emitter, block: Index, size: int, count: int) -> tuple[Index, Index]:
@@ -132,7 +147,8 @@ def _vectors(plan: Plan, run: Run) -> list[_Column]:
     for at in range(0, run.live, lanes):
         offset = at // panel * plan.spec.panel_stride + at % panel if panel else at
         live = min(lanes, run.live - at)
-        vectors.append(_Column(at, offset, None if live == lanes else _mask(live, lanes)))
+        width = live_lanes(live, lanes)
+        vectors.append(_Column(at, offset, width, None if live == width else _mask(live, width)))
     return vectors
 
 
@@ -163,8 +179,7 @@ def _accumulate(
     e: Emitter, plan: Plan, a: Value, b: Value, rows: list[int], columns: list[_Column]
 ) -> list[Value]:
     """The sums over k of a tile, row by row."""
-    zero = e.const(vector_type(plan.scalar, plan.lanes), 0)
-    sums = [zero] * (len(rows) * len(columns))
+    sums = [e.const(vector_type(plan.scalar, column.lanes), 0) for column in columns] * len(rows)
     if not plan.spec.depth:
         return sums
     return _nest(e, plan, 0, a, b, sums, rows, columns)
@@ -191,16 +206,18 @@ def _step(e: Emitter, plan: Plan, a: Value, b: Value, sums, rows, columns) -> li
     result = []
     for i, offset in enumerate(rows):
         left = e.load(spec.a_type, _move(e, spec.a_type, a, offset), SIZES[spec.a_type], "a")
-        left = e.splat(_extend(e, left, plan.scalar), plan.lanes)
+        left = _extend(e, left, plan.scalar)
+        spread = {n: e.splat(left, n) for n in dict.fromkeys(x.lanes for x in right)}
         for j, vector in enumerate(right):
-            result.append(e.intrinsic("fmuladd", left, vector, sums[i * len(columns) + j]))
+            total = sums[i * len(columns) + j]
+            result.append(e.intrinsic("fmuladd", spread[vector.lanes], vector, total))
     return result
 
 
 def _load_vector(e: Emitter, plan: Plan, b: Value, column: _Column) -> Value:
     """A vector of b; masked only where b is not padded to whole vectors."""
     spec, align = plan.spec, SIZES[plan.spec.b_type]
-    type = vector_type(spec.b_type, plan.lanes)
+    type = vector_type(spec.b_type, column.lanes)
     address = _move(e, spec.b_type, b, column.offset)
     if column.mask is None or spec.panel:
         loaded = e.load(type, address, align, "b")

@@ -46,7 +46,7 @@ class ContractKernel(ArgExpressions):
         self.accumulators = [x for x in values if isinstance(x, Accumulator)]
         cost = sum(scalar_cost(x.name) if isinstance(x, Call) else 1 for x in values)
         self.is_long = cost > LONG
-        self._functions: dict[str, str] = {}  # text by the mask it is for
+        self._functions: dict[str, str] = {}  # text by the vector and the mask it is for
 
     def write(self) -> None:
         begin, end = Value("%begin", "i64"), Value("%end", "i64")
@@ -82,7 +82,7 @@ class ContractKernel(ArgExpressions):
 
     def _call_finisher(self, e, acc: Value, batch, m, n: Value, mask: Value | None) -> None:
         """The same by calling a function."""
-        key = mask.ref if mask else ""
+        key = f"{acc.type} {mask.ref if mask else ''}"
         given = [acc, *batch, *m, n, *self.pointers.values()]
         if key not in self._functions:
             self._functions[key] = ""  # takes its number

@@ -9,6 +9,7 @@ import numpy as np
 from nncomp.ir.program import Program
 from nncomp.ir.types import TensorType
 
+from .entry import pointer_writer
 from .jit import Library, compile_many, link
 from .pool import get_pool, runtime_symbols
 from .target import Target
@@ -34,34 +35,44 @@ class Executable:
         self.is_parallel = is_parallel  # False: no step is worth a second thread
         self.output_types = outputs  # None: the result updates an input in place
         self.entry = library.address("run")
-        self._idle: list[_Frame] = []
+        self._idle: list[Frame] = []
+
+    _nothing = np.empty(0, np.uint8)
+    empty = staticmethod(np.empty)  # makes the arrays of results
 
     def __call__(self, arrays: Sequence[np.ndarray], threads: int | None = None) -> list:
         """New output arrays (None for in-place updates); `arrays` must be C-contiguous."""
-        try:
-            frame = self._idle.pop()
-        except IndexError:
-            frame = _Frame(self.program)
-        outputs: list = []
-        table = frame.table
-        for slot, array in enumerate(arrays):
-            table[slot] = array.__array_interface__["data"][0]
-        slot = self.program.inputs
-        for type in self.output_types:
-            if type is None:
-                outputs.append(None)
-            else:
-                array = np.empty(type.shape, type.dtype.numpy)
-                table[slot] = array.__array_interface__["data"][0]
-                outputs.append(array)
-            slot += 1
+        frame = self.take_frame()
+        outputs = [
+            None if type is None else self.empty(type.shape, type.dtype.numpy)
+            for type in self.output_types
+        ]
+        self._point(frame, [*arrays, *(self._nothing if y is None else y for y in outputs)])
         count = (threads or get_num_threads()) if self.is_parallel else 1
         get_pool().run(self.entry, frame.address, count)
         self._idle.append(frame)
         return outputs
 
+    def take_frame(self) -> Frame:
+        """A frame that nobody else uses."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return Frame(self.program)
 
-class _Frame:
+    def give_back(self, frame: Frame) -> None:
+        """End the use of a frame."""
+        self._idle.append(frame)
+
+    def _point(self, frame: Frame, arrays: list[np.ndarray]) -> None:
+        """Write the arrays' addresses into the table; results updated in place have none."""
+        write = pointer_writer()
+        if write is None or not write(arrays, frame.address):
+            for slot, array in enumerate(arrays):
+                frame.table[slot] = array.__array_interface__["data"][0]
+
+
+class Frame:
     """Pointer table and arena of one call in flight."""
 
     def __init__(self, program: Program):
@@ -71,6 +82,14 @@ class _Frame:
         self.table = (ctypes.c_void_p * slots)()
         self.table[slots - 1] = self.arena.ctypes.data + start
         self.address = ctypes.addressof(self.table)
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Like np.empty, but beginning on a cache line: vectors read over and over lie in one line."""
+    nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    memory = np.empty(nbytes + PAGE, np.uint8)
+    start = -memory.ctypes.data % PAGE
+    return memory[start : start + nbytes].view(dtype).reshape(shape)
 
 
 def build(

@@ -18,15 +18,18 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from nncomp.backends.cpu.cache import ObjectCache, bundle_key, default_cache, object_key
-from nncomp.backends.cpu.target import Target, binding, host_target, machine
+from nncomp.backends.cpu.target import KERNELS, Target, binding, host_target, machine
 from nncomp.backends.cpu.threads import get_num_threads
 
 _DEFAULT = object()
 _SHOWN_LINES = 12  # of the offending IR, in an error message
 
-# Everything that calls LLVM holds this lock; inside, compile_many works on several threads. A fork
-# waits for it (see the end of the file), so that a child never inherits a half-done compilation.
+# Linking, and compiling with compile_many, hold this lock; modules are compiled on several threads,
+# each of which is counted. A fork waits for both (see the end of the file), so that a child never
+# inherits a half-done compilation.
 _lock = threading.RLock()
+_running = threading.Condition()
+_count = 0
 
 
 class CodegenError(RuntimeError):
@@ -41,7 +44,7 @@ def compile_to_object(ir_text: str, target: Target, opt_level: int = 0) -> bytes
     if opt_level not in (0, 1, 2):
         raise ValueError(f"opt_level is {opt_level!r}; expected 0, 1 or 2")
     with _lock:
-        return _compile(ir_text, target, opt_level)
+        return compile_module(ir_text, target, opt_level)
 
 
 def compile_many(
@@ -151,19 +154,37 @@ def _compile_all(texts: list[str], target: Target, opt_level: int) -> list[bytes
     with _lock:
         workers = min(len(texts), get_num_threads(), os.cpu_count() or 1)
         if workers < 2 or raw_emitter() is None:
-            return [_compile(text, target, opt_level) for text in texts]
+            return [compile_module(text, target, opt_level) for text in texts]
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(workers, "nncomp-compile") as pool:
-            return list(pool.map(lambda text: _compile(text, target, opt_level), texts))
+            return list(pool.map(lambda text: compile_module(text, target, opt_level), texts))
 
 
-def _compile(text: str, target: Target, opt_level: int) -> bytes:
-    """Parse, verify and emit in a context of its own, so that threads share nothing."""
+def compile_module(
+    text: str, target: Target, opt_level: int = 0, effort: int = KERNELS
+) -> bytes:
+    """Object file of one module. Threads may do this at once: each has a context of its own.
+
+    Raises CodegenError for text that LLVM refuses.
+    """
+    global _count
+    with _running:
+        _count += 1
+    try:
+        return _compile(text, target, opt_level, effort)
+    finally:
+        with _running:
+            _count -= 1
+            _running.notify_all()
+
+
+def _compile(text: str, target: Target, opt_level: int, effort: int) -> bytes:
+    """Parse, verify and emit."""
     llvm = binding()
     if "\0" in text:
         raise CodegenError("the IR text holds a NUL character, where LLVM would stop reading")
-    worker = machine(target)
+    worker = machine(target, effort)
     context = llvm.create_context()
     try:
         module = _parse(llvm, text, worker, context)
@@ -294,7 +315,19 @@ def elf_symbols(data: bytes) -> dict[str, bool]:
     return symbols
 
 
+def _before_fork() -> None:
+    _lock.acquire()
+    _running.acquire()
+    while _count:
+        _running.wait()
+
+
+def _after_fork() -> None:
+    _running.release()
+    _lock.release()
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )

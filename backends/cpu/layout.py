@@ -29,33 +29,50 @@ go through the pipeline as graphs of their own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 
 from nncomp.ir.graph import Graph, Node, rebuild
+from nncomp.ir.passes.hoist import parameter_only
 from nncomp.ir.passes.sink_permutes import sink_permutes
 
 from ..scalar_types import FLOATS
 from .layout_conv import CONVS, lower_conv
 from .layout_product import Product, at, loops, shaped, transposed
+from .layout_window import lower_window
+from .layout_winograd import lower_winograd
 from .target import Target
 
 FEW = 4  # rows or columns that are too few for a register tile
 
 
-def lower_contractions(graph: Graph, target: Target) -> Graph:
-    """`graph` with its float contractions as `contract` nodes for the machine `target`."""
+def lower_contractions(graph: Graph, target: Target, constant: Iterable[str] = ()) -> Graph:
+    """`graph` with its float contractions as `contract` nodes for the machine `target`.
+
+    What only depends on the inputs named in `constant` is computed once for many calls.
+    """
+
+    known = parameter_only(graph, constant)
 
     def visit_conv(node: Node, operands: tuple[Node, ...]) -> Node | None:
-        return lower_conv(node, operands, target) if _is_candidate(node, CONVS) else None
+        if not _is_candidate(node, (*CONVS, "max_pool")):
+            return None
+        found = lower_window(node, operands)
+        if found is not None or node.name == "max_pool":
+            return found
+        found = lower_winograd(node, operands, target, known)
+        return found or lower_conv(node, operands, target)
 
     graph = sink_permutes(rebuild(graph, visit_conv))
     users, results = graph.users(), frozenset(graph.outputs)
+    prepared = parameter_only(graph, constant)
 
     def visit_matmul(node: Node, operands: tuple[Node, ...]) -> Node | None:
         if not _is_candidate(node, ("matmul",)):
             return None
         readers = [] if node in results else users[node]
-        return lower_matmul(node, operands, readers, target)
+        known = tuple(x in prepared for x in node.inputs)
+        return lower_matmul(node, operands, known, readers, target)
 
     return rebuild(graph, visit_matmul)
 
@@ -66,13 +83,19 @@ def _is_candidate(node: Node, names) -> bool:
     return all(x.type.size for x in (node, *node.inputs))
 
 
-def lower_matmul(node: Node, operands, readers: list[Node], target: Target) -> Node | None:
-    """a @ b, or (b^T @ a^T)^T where that is what is read or the better shape; None to leave it."""
+def lower_matmul(
+    node: Node, operands, prepared: tuple[bool, bool], readers: list[Node], target: Target
+) -> Node | None:
+    """a @ b, or (b^T @ a^T)^T where that is what is read or the better shape; None to leave it.
+
+    `prepared` tells of each operand whether it is computed once for many calls.
+    """
     a, b = operands
     rows, depth, columns = *a.shape[-2:], b.shape[-1]
     if depth == 1:
         return None  # an outer product has nothing to sum
-    product, swapped = _product(a, b), _product(_transpose(b), _transpose(a))
+    product = _product(a, b, prepared[1])
+    swapped = _product(_transpose(b), _transpose(a), prepared[0])
     swap = columns < FEW and swapped.copied == 0
     if readers and all(_is_transpose(u, len(node.shape)) for u in readers):
         swap = swap or swapped.copied <= product.copied + node.type.size
@@ -85,13 +108,14 @@ def lower_matmul(node: Node, operands, readers: list[Node], target: Target) -> N
     return shaped(product.build(target, node.loc), node.shape)
 
 
-def _product(a: Node, b: Node) -> Product:
+def _product(a: Node, b: Node, prepared: bool) -> Product:
     batch, m = loops("b", a.shape[:-2]), loops("m", a.shape[-2:-1])
     n, k = loops("n", b.shape[-1:]), loops("k", a.shape[-1:])
     lead = len(batch)
     return Product(
-        a, at(batch, m, k), b, at(batch, k, n), lead=lead, batch=batch, m=m, n=n[0], k=k
-    )
+        a, at(batch, m, k), b, at(batch, k, n), lead=lead, batch=batch, m=m, n=n[0], k=k,
+        prepared=prepared,
+    )  # fmt: skip
 
 
 def _cut_rows_for(product: Product, node: Node, readers: list[Node]) -> None:

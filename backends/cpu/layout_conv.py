@@ -22,6 +22,7 @@ from nncomp.ir.ops.contraction import windows
 from .layout_product import Position, Product, at, loops, shaped, transposed
 from .target import Target
 
+PLANES = 4  # channels that are rather read where they lie than brought together
 FEW = 4  # columns of a group that are too few for a register tile
 
 
@@ -45,6 +46,8 @@ def lower_conv(node: Node, operands: tuple[Node, ...], target: Target) -> Node |
 
 
 def _conv(x, w, goal: Goal, *, stride, padding, dilation, groups) -> Node:
+    if groups == 1 and 1 < x.shape[1] <= PLANES and x.name != "permute":
+        return channels_first(_over_planes(x, w, goal, stride, padding, dilation))
     padded = _resized(channels_last(x), *_sides(padding))
     weight, lead = _weight(w, groups)
     taps = range(lead + 2, len(weight.shape))
@@ -52,6 +55,30 @@ def _conv(x, w, goal: Goal, *, stride, padding, dilation, groups) -> Node:
     geometry = windows(w.shape[2:], stride, padding, dilation)
     out = [g.count(n) for g, n in zip(geometry, x.shape[2:], strict=True)]
     return channels_first(_slide(padded, weight, lead, out, stride, dilation, goal))
+
+
+def _over_planes(x, w, goal: Goal, stride, padding, dilation) -> Node:
+    """The same over images whose few channels lie apart, as they come in: [N, *S', O]."""
+    (low, high), none = _sides(padding), (0,) * len(x.shape)
+    if any((*low, *high)):
+        x = pad(x, low=(0, 0, *low), high=(0, 0, *high), interior=none, value=0)
+    span = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], dilation, strict=True)]
+    out = [(m - k) // s + 1 for m, k, s in zip(x.shape[2:], span, stride, strict=True)]
+    channel, taps, n = loops("c", w.shape[1:2]), loops("t", w.shape[2:]), loops("n", w.shape[:1])
+    image, pixels = loops("i", x.shape[:1]), loops("p", out)
+    product = Product(
+        x,
+        (*at(image, channel), *_window(pixels, taps, stride, dilation)),
+        transposed(w, (*range(1, len(w.shape)), 0)),
+        at(channel, taps, n),
+        lead=0,
+        batch=[],
+        m=[*image, *pixels],
+        n=n[0],
+        k=[*channel, *taps],
+        dense=(x,),
+    )
+    return shaped(product.build(goal.target, goal.loc), (x.shape[0], *out, w.shape[0]))
 
 
 def _conv_weight(x, g, goal: Goal, *, kernel_size, stride, padding, dilation, groups) -> Node:
@@ -85,7 +112,7 @@ def _conv_weight(x, g, goal: Goal, *, kernel_size, stride, padding, dilation, gr
 def _conv_transpose(g, w, goal: Goal, *, input_size, stride, padding, dilation, groups) -> Node:
     grad, rank = channels_last(g), len(stride)
     gap = [s - 1 if d > 1 else 0 for s, d in zip(stride, dilation, strict=True)]
-    grad = _dilated(grad, gap)
+    grad = dilated(grad, gap)
     stride = [1 if more else s for s, more in zip(stride, gap, strict=True)]
     axes = [
         _Axis(*row)
@@ -187,7 +214,8 @@ def _around(widths: Sequence[int]) -> tuple[int, ...]:
     return (0, *(max(side, 0) for side in widths), 0)
 
 
-def _dilated(x: Node, gap: Sequence[int]) -> Node:
+def dilated(x: Node, gap: Sequence[int]) -> Node:
+    """x [N, *S, C] with zeros between neighbours along S."""
     if not any(gap):
         return x
     none = (0,) * len(x.shape)

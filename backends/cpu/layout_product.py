@@ -102,10 +102,14 @@ class Product:
     """result[batch.., m.., n] = sum over k of left * right, at the positions given for both.
 
     The axes of `right` are [lead.., k.., n], one loop each; `lead` counts the first ones. Nodes in
-    `dense` are not looked through: they will be stored in the layout they have.
+    `dense` are not looked through: they will be stored in the layout they have. A right operand
+    that is `prepared` once for many calls always goes into panels, which costs a call nothing.
     """
 
-    def __init__(self, left, left_at, right, right_at, *, lead, batch, m, n, k, dense=()):
+    def __init__(
+        self, left, left_at, right, right_at, *, lead, batch, m, n, k, dense=(), prepared=False
+    ):
+        self.prepared = prepared
         self.left, self.left_at = left, tuple(left_at)
         self.right, self.right_at, self.lead = right, tuple(right_at), lead
         self.batch, self.m, self.n, self.k = list(batch), list(m), n, list(k)
@@ -130,8 +134,8 @@ class Product:
 
     @property
     def copied(self) -> int:
-        """How many elements of the right operand must be copied into panels."""
-        return 0 if self.is_direct else self.right.type.size
+        """How many elements of the right operand each call must copy into panels."""
+        return 0 if self.is_direct or self.prepared else self.right.type.size
 
     # -- cutting loops -------------------------------------------------------------------------
 
@@ -148,13 +152,13 @@ class Product:
     def _settle(self) -> None:
         """Cut loops for each operand in turn, but only where it can then be read in place."""
         before = dict(vars(self))
-        while found := _cut_of(self.a.offset):
+        while found := cut_of(self.a.offset):
             self.cut(*found)
         if not self.a.is_affine:
             vars(self).update(before)
             self.a = stored(self.left, self.left_at)
         before = dict(vars(self))
-        while (found := _cut_of(self.b.offset)) and found[0] != self.n:
+        while (found := cut_of(self.b.offset)) and found[0] != self.n:
             self.cut(*found)
         if not self.is_direct:
             vars(self).update(before)
@@ -164,7 +168,7 @@ class Product:
     def build(self, target: Target, loc: Loc) -> Node:
         """The `contract` node, with the right operand packed where it has to be or ought to be."""
         panel = 0
-        if not self.is_direct or wants_packed(self._contraction(), target):
+        if self.prepared or not self.is_direct or wants_packed(self._contraction(), target):
             panel = panel_width(target, memory_type(self.right.dtype.name), self.n.extent)
             self.b = self._packed(panel)
         self._fold_batch()
@@ -228,7 +232,7 @@ def _first(x: Node, axis: int) -> Node:
     return slice(x, start=(0,) * len(stop), stop=stop, step=(1,) * len(stop))
 
 
-def _cut_of(index: Index) -> tuple[Var, int] | None:
+def cut_of(index: Index) -> tuple[Var, int] | None:
     """The loop to cut, and where, to get rid of quotients and remainders in an index.
 
     The largest of the possible inner loops: smaller pieces often join again."""

@@ -6,33 +6,43 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from nncomp.ir.graph import Graph, Node, inline, rebuild
+from nncomp.ir.lower import CENTERS
 from nncomp.ir.passes import PIPELINE, cse, simplify, split_prepare
 from nncomp.ir.passes.fuse import fuse
+from nncomp.ir.passes.order import is_alias
 from nncomp.ir.passes.sink_permutes import sink_permutes
+from nncomp.ir.passes.split_cumsum import split_cumsum
 from nncomp.ir.passes.split_reductions import split_reductions
 
 from .layout import lower_contractions
+from .layout_attention import fuse_attention
 from .target import Target
 
 Pass = Callable[[Graph], Graph]
 
 
-@lru_cache(maxsize=8)
-def cpu_pipeline(target: Target) -> list[Pass]:
-    """Graph passes before the split into what is prepared once and what runs per call."""
+@lru_cache(maxsize=64)
+def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
+    """Graph passes before the split into what is prepared once and what runs per call.
+
+    `constant` names the inputs that stay the same over many calls.
+    """
 
     def choose_layout(graph: Graph) -> Graph:
-        return lower_contractions(graph, target)
+        return lower_contractions(graph, target, constant)
+
+    def attention(graph: Graph) -> Graph:
+        return fuse_attention(graph, target)
 
     def scan_bodies(graph: Graph) -> Graph:
         return lower_bodies(graph, target)
 
-    return [*PIPELINE, scan_bodies, choose_layout, sink_permutes, simplify, cse]
+    return [*PIPELINE, scan_bodies, attention, choose_layout, sink_permutes, simplify, cse]
 
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-    return [split_reductions, fuse]
+    return [split_cumsum, split_reductions, fuse]
 
 
 def lower_bodies(graph: Graph, target: Target) -> Graph:
@@ -42,11 +52,10 @@ def lower_bodies(graph: Graph, target: Target) -> Graph:
     def visit(node: Node, operands: tuple[Node, ...]) -> Node | None:
         if node.name != "scan":
             return None
-        body = node.attrs["body"]
-        for step in cpu_pipeline(target):
-            body = step(body)
-        attrs = dict(node.attrs)
+        body, attrs = node.attrs["body"], dict(node.attrs)
         fixed = attrs["carries"] + attrs["consts"]
+        for step in cpu_pipeline(target, tuple(body.input_names[attrs["carries"] : fixed])):
+            body = step(body)
         body, before = _loop_invariants(body, attrs["carries"], fixed, operands)
         operands = (*operands[:fixed], *before, *operands[fixed:])
         for step in kernel_pipeline():
@@ -71,6 +80,9 @@ def _loop_invariants(body: Graph, carries: int, fixed: int, operands):
 
 
 def packed_for_kernels(graph: Graph) -> Callable[[Node], bool]:
-    """Views that a contraction reads are copies in the layout it wants: worth preparing once."""
-    read = {x for n in graph.nodes if n.name == "contract" for x in n.inputs}
+    """Views that a contraction or a loop reads are copies in the layout that it wants: worth
+    preparing once."""
+    nodes = graph.nodes
+    read = {x for n in nodes if n.name in CENTERS for x in n.inputs}
+    read |= {x for n in nodes if n.name == "scan" for x in n.inputs if not is_alias(x)}
     return lambda view: view in read

@@ -73,7 +73,12 @@ class RunWriter:
     def _is_shared(self, item: Item) -> bool:
         if isinstance(item, LoopStep):
             return any(map(self._is_shared, item.steps))
-        return self.codes[item.kernel.name].is_shared
+        code = self.codes[item.kernel.name]
+        return code.is_shared or (code.units > 1 and self._completes_shared(item))
+
+    def _completes_shared(self, step: Step) -> bool:
+        """Whether the step writes more of a result that all threads are writing: no one waits."""
+        return step.part_of > 0 and any(s.part_of == step.part_of for s in self.shared)
 
     def _one_thread(self, item: Item) -> None:
         steps = _steps_of(item)
@@ -91,7 +96,7 @@ class RunWriter:
         begin = e.binary("udiv", e.binary("mul", units, tid), n, "begin")
         following = e.binary("add", tid, e.const("i64", 1))
         end = e.binary("udiv", e.binary("mul", units, following), n, "end")
-        self._call(step, begin, end)
+        self._call(step, *((end, begin) if step.backwards else (begin, end)))
 
     def _shared_loop(self, loop: LoopStep) -> None:
         self._barrier()

@@ -117,18 +117,23 @@ def versions() -> tuple[str, str]:
 _local = threading.local()
 
 
-def machine(target: Target):
+# How hard LLVM works on machine code, 0 to 3. Kernels come out as fast at 1 as at 2, in two thirds
+# of the time; 0 is for long code without loops of its own.
+KERNELS, QUICK = 1, 0
+
+
+def machine(target: Target, effort: int = KERNELS):
     """This thread's llvmlite TargetMachine for `target` (one must not be used by two threads)."""
     made = _local.__dict__.setdefault("machines", {})
-    if target not in made:
+    if (target, effort) not in made:
         llvm = binding()
         if target.triple != host()[2]:  # code for another machine: to look at, not to run
             llvm.initialize_all_targets()
             llvm.initialize_all_asmprinters()
-        made[target] = llvm.Target.from_triple(target.triple).create_target_machine(
-            cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small"
+        made[target, effort] = llvm.Target.from_triple(target.triple).create_target_machine(
+            cpu=target.cpu, features=target.features, opt=effort, reloc="pic", codemodel="small"
         )
-    return made[target]
+    return made[target, effort]
 
 
 def is_posix(target: Target) -> bool:

@@ -1,5 +1,7 @@
 """All primitive ops, one definition each. Importing this package fills `nncomp.ir.op.OPS`."""
 
+from .attention import attention
+from .channels_last import depthwise, window_max
 from .contraction import contract, conv, conv_transpose, conv_weight, matmul
 from .creation import full, full_like, iota, iota_like, random_bits, zeros_like
 from .elementwise import (
@@ -28,7 +30,7 @@ from .elementwise import (
     sub,
     tanh,
 )
-from .indexing import argsort, bounded, index_add, index_put, take
+from .indexing import argsort, bounded, index_add, index_put, index_reduce, take
 from .logic import (
     bitwise_and,
     bitwise_or,
@@ -45,15 +47,16 @@ from .movement import concat, expand, flip, pad, permute, reshape, slice
 from .reduce import amax, argmax, cumsum, prod, sum
 from .structure import call, detach, fused, get, scan
 from .window import argmax_pool, fold, max_pool, unfold
+from .winograd import winograd, winograd_weight
 
 __all__ = [
-    "abs", "add", "amax", "argmax", "argmax_pool", "argsort", "atan2", "bitwise_and",
+    "abs", "add", "amax", "argmax", "argmax_pool", "argsort", "atan2", "attention", "bitwise_and",
     "bitwise_or", "bitwise_xor", "bounded", "call", "cast", "concat", "contract", "conv",
-    "conv_transpose", "conv_weight", "cos", "cumsum", "detach", "div", "eq", "erf", "exp",
-    "expand", "expm1", "flip", "floor", "floor_divide", "fold", "full", "full_like", "fused",
-    "get", "index_add", "index_put", "iota", "iota_like", "le", "log", "log1p", "lt", "matmul",
-    "max_pool", "maximum", "minimum", "mul", "neg", "pad", "permute", "pow", "prod",
-    "random_bits", "remainder", "reshape", "round", "scan", "shift_left", "shift_right",
-    "sigmoid", "sin", "slice", "sqrt", "sub", "sum", "take", "tanh", "unfold", "where",
-    "zeros_like",
+    "conv_transpose", "conv_weight", "cos", "cumsum", "depthwise", "detach", "div", "eq", "erf",
+    "exp", "expand", "expm1", "flip", "floor", "floor_divide", "fold", "full", "full_like",
+    "fused", "get", "index_add", "index_put", "index_reduce", "iota", "iota_like", "le", "log",
+    "log1p", "lt", "matmul", "max_pool", "maximum", "minimum", "mul", "neg", "pad", "permute",
+    "pow", "prod", "random_bits", "remainder", "reshape", "round", "scan", "shift_left",
+    "shift_right", "sigmoid", "sin", "slice", "sqrt", "sub", "sum", "take", "tanh", "unfold",
+    "where", "window_max", "winograd", "winograd_weight", "zeros_like",
 ]  # fmt: skip

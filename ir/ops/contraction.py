@@ -307,12 +307,12 @@ class contract(Contraction):
     def eval(a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset):
         wide = _accumulate(a.dtype)
         walk = [(e, s) for e, s, *_ in (*batch, *m, *k)]
-        rows = _strided(a.astype(wide).ravel()[a_offset:], walk)
+        rows = strided(a.astype(wide).ravel()[a_offset:], walk)
         width = panel or max(n, 1)
         panels = -(-n // width)
         columns = [(panels, panel_stride), (width, 1)]
         flat = np.concatenate([b.astype(wide).ravel()[b_offset:], np.zeros(width, wide)])
-        right = _strided(flat, [*((e, s) for e, _, s in (*batch, *k)), *columns])
+        right = strided(flat, [*((e, s) for e, _, s in (*batch, *k)), *columns])
         groups, inner = [e for e, *_ in batch], int(np.prod([e for e, *_ in k], dtype=np.int64))
         right = right.reshape(*groups, inner, panels * width)[..., :n]
         left = rows.reshape(*groups, -1 if inner else int(np.prod([e for e, _ in m])), inner)
@@ -336,7 +336,7 @@ class contract(Contraction):
         return k_.reduce("add", tuple(e for e, *_ in k), body, a.dtype)
 
 
-def _strided(array: np.ndarray, axes) -> np.ndarray:
+def strided(array: np.ndarray, axes) -> np.ndarray:
     flat = np.ascontiguousarray(array).ravel()
     shape, strides = [e for e, _ in axes], [s * flat.itemsize for _, s in axes]
     if 0 in shape:

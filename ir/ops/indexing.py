@@ -1,4 +1,4 @@
-"""Reading and writing by index tensors: take / index_add (an adjoint pair), index_put, argsort.
+"""Reading and writing by index tensors: take / index_add (adjoint), index_put and so on; argsort.
 
 torch.gather, embedding and advanced indexing are `take` on reshaped operands. Indices must be in
 [0, length): the front end wraps negative ones; eager mode raises IndexError, compiled code checks.
@@ -10,7 +10,9 @@ import numpy as np
 
 from ..op import Op, OpError, check_axes, op, require
 from ..types import TensorType, int64
-from .creation import zeros_like
+from .creation import full_like, zeros_like
+from .elementwise import div, mul, sub
+from .logic import cast, eq, where
 from .movement import reshape
 
 
@@ -126,6 +128,66 @@ class index_put(Op):
             return index_put(g, index, full_like(g, 0, shape=shape), axis=axis)
 
         return kept, None, lambda: take(g, index, axis=axis)
+
+
+_COMBINED = {"mul": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
+
+
+@op
+class index_reduce(Op):
+    """x with source[..., j, ...] combined, in order, with what stands at index[j] along `axis`.
+
+    `combine` is mul, maximum or minimum; extremes are nan if an operand is, and equal ones share
+    the gradient. index_add sums.
+    """
+
+    def type(x, index, source, *, axis, combine):
+        require(combine in _COMBINED, f"index_reduce: combine is one of {', '.join(_COMBINED)}")
+        require(x.dtype.kind != "b", "index_reduce: cast bool to an integer dtype first")
+        return _check_source("index_reduce", x, index, source, axis)
+
+    def eval(x, index, source, *, axis, combine):
+        check_range("index_reduce", index, x.shape[axis])
+        out = np.array(x)
+        lines = np.moveaxis(out, axis, 0)
+        _COMBINED[combine].at(lines, index, np.moveaxis(source, axis, 0))
+        return out
+
+    def vjp(g, y, x, index, source, *, axis, combine):
+        rule = _product_gradients if combine == "mul" else _extreme_gradients
+        mine, theirs = rule(g, y, x, index, source, axis)
+        return mine, None, theirs
+
+
+def _extreme_gradients(g, y, x, index, source, axis):
+    """Each of the equal extremes of a place gets the same share."""
+    mine = cast(eq(x, y), dtype=g.dtype)
+    theirs = cast(eq(source, take(y, index, axis=axis)), dtype=g.dtype)
+    count = index_add(mine, index, theirs, axis=axis)
+    share = where(eq(count, zeros_like(count)), zeros_like(g), div(g, count))
+    return mul(mine, share), mul(theirs, take(share, index, axis=axis))
+
+
+def _product_gradients(g, y, x, index, source, axis):
+    """The product of the other factors of a place: 0 as soon as two of them are 0.
+
+    The product of all that are not 0 is divided by the factor itself, or by 1 if it is 0.
+    """
+    factors, empty = [], []
+    for part in (x, source):
+        zero = eq(part, zeros_like(part))
+        empty.append(cast(zero, dtype=g.dtype))
+        factors.append(where(zero, full_like(part, 1), part))
+    zeros = index_add(empty[0], index, empty[1], axis=axis)
+    whole = index_reduce(factors[0], index, factors[1], axis=axis, combine="mul")
+
+    def others(g, factor, is_zero, zeros, whole):
+        alone = eq(sub(zeros, is_zero), zeros_like(zeros))
+        return where(alone, mul(g, div(whole, factor)), zeros_like(g))
+
+    spread = [take(v, index, axis=axis) for v in (g, zeros, whole)]
+    theirs = others(spread[0], factors[1], empty[1], *spread[1:])
+    return others(g, factors[0], empty[0], zeros, whole), theirs
 
 
 @op

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 
 from ..cost import node_cost
 from ..graph import Graph, Node, build_node, input_node
+from ..lower import CENTERS
 from ..op import OPS, Creation, Elementwise, Movement
 from .groups import SCATTER, Group
 from .order import is_alias
@@ -64,7 +65,7 @@ class Fusion:
         if is_view(node):
             self._place_view(node, readers)
             return
-        if node.op.element is not None or node.name in SCATTER or node.name == "contract":
+        if node.op.element is not None or node.name in (*SCATTER, *CENTERS):
             if node not in self.results:
                 if len(readers) == 1 and readers[0].join(node):
                     self._add(node, readers[0])

@@ -10,9 +10,10 @@ from __future__ import annotations
 from math import prod
 
 from ..cost import CHEAP, node_cost
+from ..frames import FRAMED, is_frame
 from ..graph import Node
 from ..index import Index, Var
-from ..lower import Reads, domain_of, is_full_position, scatter_places
+from ..lower import CENTERS, Reads, domain_of, is_full_position, scatter_places
 from ..pieces import is_long_concat
 from ..types import TensorType
 
@@ -21,7 +22,7 @@ MAX_BUFFERS = 14
 MAX_CODE = 320  # vector instructions: some tens of kilobytes of text
 SCRATCH = 4096  # elements of a row that a kernel can keep for itself
 FREE_WORK = 8192  # operations on single elements that cost less than one more kernel
-SCATTER = ("index_add", "index_put")
+SCATTER = ("index_add", "index_put", "index_reduce")
 REDUCTIONS = frozenset(
     "sum prod amax argmax cumsum max_pool argmax_pool fold "
     "matmul conv conv_transpose conv_weight".split()
@@ -48,8 +49,10 @@ class Group:
         self.code = self.repeated = self.work = 0
         self.position = 0  # in the list of groups
         self.domain: tuple[Var, ...] = ()
+        self.is_framed = self.kind == "map" and is_frame(root)
+        self.inner = root.inputs[0] if self.is_framed else root  # what the loops run over
         if isinstance(root.type, TensorType):
-            self.domain, self.idx = domain_of(root.type.shape)
+            self.domain, self.idx = domain_of(self.inner.type.shape)
         self.reads = Reads(self.domain)
         self._begin()
 
@@ -59,8 +62,8 @@ class Group:
             for node, idx in scatter_places(root, self.idx):
                 self.reads.at(node, idx)
         elif self.kind != "opaque":
-            self.reads.at(root, self.idx)
-        if root.name == "contract":
+            self.reads.at(self.inner, self.idx)
+        if root.name in CENTERS:
             self.center = root
         elif is_reduction(root):
             self.row = frozenset(self.domain)
@@ -89,10 +92,10 @@ class Group:
             return False
         if is_long_concat(node) and not self._can_be_cut(node, stored):
             return False
-        if node.name == "contract":
+        if node.name in CENTERS:
             if not self._can_be_center(node):
                 return False
-            self.center, self.kind = node, "contract"
+            self.center, self.kind = node, CENTERS[node.name]
         elif not self._accepts(node, stored):
             return False
         self.in_pieces = self.in_pieces or is_long_concat(node)
@@ -132,18 +135,21 @@ class Group:
         """A contraction, if this is its epilogue: the same elements, no reduction of its own."""
         if self.center is not None or self.row is not None or self.kind != "map":
             return False
-        if self.in_pieces:
+        if self.in_pieces or (self.is_framed and CENTERS[node.name] not in FRAMED):
             return False
-        if any(node in u.inputs and u.name == "contract" for u in self.members):
+        if any(node in u.inputs and u.name in CENTERS for u in self.members):
             return False
-        whole = all(o.type.size == self.root.type.size for o in self.outputs)
+        outputs = [self.inner if o is self.root else o for o in self.outputs]
+        whole = all(o.type.size == self.inner.type.size for o in outputs)
         if not whole or self._place(node) != frozenset(self.domain):
             return False
-        return all(map(self._runs_along, (node, *self.outputs)))
+        return all(map(self._runs_along, (node, *outputs)))
 
     def _can_be_cut(self, node: Node, stored: bool) -> bool:
         """Whether the loops may be cut at the ends of a long concat's operands."""
         if stored or self.in_pieces or len(self.outputs) > 1 or self.kind != "map":
+            return False
+        if self.is_framed:
             return False
         if self.row is not None or self.code * len(node.inputs) > MAX_CODE:
             return False
@@ -225,7 +231,7 @@ class Group:
         """About how many operations on elements the kernel does anyway."""
         work = self._turns_of_all()
         if self.center is not None:
-            work *= max(1, prod(e for e, *_ in self.center.attrs["k"]) // 16)
+            work *= max(1, center_depth(self.center) // 16)
         return max(work, self.work)
 
     def _fits_scratch(self, seen: list[tuple[Index, ...]], node: Node) -> bool:
@@ -260,12 +266,21 @@ class Group:
         )
 
 
-NO_SCATTER = ("contract", "concat")
+NO_SCATTER = (*CENTERS, "concat")
+
+
+def center_depth(center: Node) -> int:
+    """How many terms one element of a contraction or a window has."""
+    if center.name == "contract":
+        return prod(e for e, *_ in center.attrs["k"])
+    if center.name == "winograd":
+        return 9 * center.inputs[1].shape[2]
+    return prod(center.attrs.get("kernel") or center.inputs[1].shape[:-2])
 
 
 def _kind(root: Node) -> str:
     if root.name in SCATTER:
         return "scatter"
-    if root.name == "contract":
-        return "contract"
+    if root.name in CENTERS:
+        return CENTERS[root.name]
     return "map" if root.op.element is not None and isinstance(root.type, TensorType) else "opaque"

@@ -50,7 +50,7 @@ def split_prepare(
     if unknown:
         raise ValueError(f"graph {graph.name} has no input {', '.join(sorted(unknown))}")
     parameters = [n for n in graph.inputs if n.attrs["name"] in names]
-    moved = _hoisted(graph, _parameter_only(graph, set(parameters)), worth or (lambda node: False))
+    moved = _hoisted(graph, parameter_only(graph, names), worth or (lambda node: False))
     prepare = Graph(f"{graph.name}_prepare", parameters, moved)
     if not moved:
         return prepare, graph
@@ -64,9 +64,10 @@ def split_prepare(
     return prepare, Graph(graph.name, inputs, body.outputs, body.output_names)
 
 
-def _parameter_only(graph: Graph, parameters: set[Node]) -> set[Node]:
+def parameter_only(graph: Graph, parameter_names: Iterable[str]) -> set[Node]:
     """Nodes that depend on parameters and on nothing else but constants."""
-    found = set(parameters)
+    names = set(parameter_names)
+    found = {n for n in graph.inputs if n.attrs["name"] in names}
     constant: set[Node] = set()
     for node in graph.nodes:
         if all(x in constant for x in node.inputs):

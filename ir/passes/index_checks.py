@@ -29,7 +29,7 @@ from ..op import OPS
 from ..ops import amax, bitwise_xor, full_like
 
 Interval = tuple[int, int] | None
-INDEXED = {"take": 1, "index_add": 1, "index_put": 1}
+INDEXED = {"take": 1, "index_add": 1, "index_put": 1, "index_reduce": 1}
 
 
 class Check(NamedTuple):

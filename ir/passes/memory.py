@@ -101,7 +101,7 @@ def reads_in_step(
     kernel = calls[0].kernel
     reading = [k for k, v in enumerate(operands) if v.root is old]
     slots = {b.slot for b in kernel.buffers if calls[0].arguments[b.slot][0] in reading}
-    if kernel.kind == "contract":
+    if kernel.kind in ("contract", "winograd"):
         if kernel.extra.a.slot in slots or kernel.extra.b.slot in slots:
             return False
     elif kernel.kind != "map":

@@ -10,11 +10,11 @@ Needs: fuse. Establishes: a Program any backend can run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 from ..graph import Graph, Loc, Node
-from ..kernels import KernelCall, calls_of, copy_call
+from ..kernels import STORING_KINDS, KernelCall, calls_of, copy_call, storing_twice
 from ..program import LoopStep, Place, Program, Step
 from ..types import TensorType
 from .memory import Value, first_of, lay_out, reads_in_step, share
@@ -56,6 +56,7 @@ class _Task:
     operands: list[Value]
     results: list[Value]
     node: Node | None = None
+    workspace: list[Value] = field(default_factory=list)
 
     @property
     def is_scan(self) -> bool:
@@ -87,7 +88,9 @@ class _Planner:
                 made = results[node] = [self._new(t) for t in types]
                 calls = () if node.name == "scan" else calls_of(node)
                 operands = [self.values[x] for x in node.inputs]
-                self.tasks.append(_Task(calls, operands, made, node))
+                buffers = calls[0].kernel.buffers if len(calls) == 1 else ()
+                workspace = [self._new(b.type) for b in buffers[len(operands) + len(made) :]]
+                self.tasks.append(_Task(calls, operands, made, node, workspace))
                 self.values[node] = made[0]
 
     def _new(self, type: TensorType) -> Value:
@@ -108,7 +111,7 @@ class _Planner:
         self._set_lives()
         for value, place in wanted:
             if value.root.born >= 0:
-                if not self._write_to(value, place):
+                if not self._write_to(value, place) and not self._write_twice(value, place):
                     late.append(_copy_task(value, Value(value.type, place)))
             elif value.root.place != place:  # an input handed through
                 if place in self.given:  # it is kept until all have read the old value
@@ -135,13 +138,27 @@ class _Planner:
         root.place = place
         return True
 
+    def _write_twice(self, value: Value, place: Place) -> bool:
+        """Let the kernel of `value` write it to `place` too: a new place, no input's."""
+        task = self.tasks[value.root.born]
+        if place in self.given or len(task.calls) != 1 or not value.is_whole:
+            return False
+        number = task.results.index(value.root)
+        (call,) = task.calls
+        if call.kernel.kind not in STORING_KINDS:
+            return False
+        count = len(task.operands) + len(task.results)
+        task.calls = (storing_twice(call, number, count),)
+        task.results.append(Value(value.root.type, place))
+        return True
+
     def _set_lives(self) -> None:
         for value in (*self.given.values(), *self.stored):
             value.born = value.dies = -1
         for t, task in enumerate(self.tasks):
             for v in task.operands:
                 v.root.dies = t
-            for v in task.results:
+            for v in (*task.results, *task.workspace):
                 v.born, v.dies = t, max(t, v.dies)
 
     # -- memory --------------------------------------------------------------------------------
@@ -171,14 +188,17 @@ class _Planner:
         return steps, arena
 
     def _steps(self, task: _Task) -> list[Step]:
-        values = [*task.operands, *task.results]
+        values = [*task.operands, *task.results, *task.workspace]
         loc = task.node.loc if task.node is not None else Loc()
         part = next(self.counters.parts) if len(task.calls) > 1 else 0
         steps = []
         for call in task.calls:
             places = tuple(values[k].where.moved(offset) for k, offset in call.arguments)
             sizes = tuple(values[k].type.nbytes - offset for k, offset in call.arguments)
-            steps.append(Step(call.kernel, places, sizes, loc.scope, loc.line, part))
+            step = Step(
+                call.kernel, places, sizes, loc.scope, loc.line, part, node=task.node
+            )
+            steps.append(step)
         return steps
 
 

@@ -1,12 +1,16 @@
 """A scan in a Program: the body's steps, repeated, on carries in the loop's own scratch memory.
 
-The scratch holds the carries of this turn, those of the next, and the body's temporaries. Stacked
-operands and results are walked by one slice per turn.
+The scratch holds every carry twice, and the body's temporaries. Turns go in pairs: the first of a
+pair reads the carries from one side and writes them to the other, the second the other way round,
+so no carry is copied from turn to turn. Stacked operands and results are walked slice by slice.
+Contractions go through their weights forwards and backwards in turns: so much of these as fits the
+cache is still there from the turn before.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from ..graph import Graph, Node
@@ -23,57 +27,107 @@ class ScanPlan:
     def __init__(self, node: Node, counters: Counters):
         a = node.attrs
         self.body: Graph = a["body"]
-        self.node, self.number = node, next(counters.loops)
+        self.node, self.counters, self.number = node, counters, next(counters.loops)
         self.carries, self.fixed = a["carries"], a["carries"] + a["consts"]
         self.types = [n.type for n in self.body.inputs]
         sizes = [padded(t.nbytes) for t in self.types[: self.carries]]
         ends = list(accumulate([*sizes, *sizes], initial=0))
+        self.offsets = ends[: self.carries], ends[self.carries : -1]  # of the carries, by side
         self.head = ends[-1]
-        places = [Place("carry", 0, begin) for begin in ends[:-1]]
-        self.now, self.later = places[: self.carries], places[self.carries :]
+        now, later = ([Place(s, i) for i in range(self.carries)] for s in ("now", "later"))
         given = (Place("operand", i) for i in range(self.carries, len(self.types)))
         stacked = (Place("result", i) for i in range(self.carries, len(self.body.outputs)))
-        inputs, outputs = [*self.now, *given], [*self.later, *stacked]
-        self.steps, inner = plan_graph(self.body, inputs, outputs, counters)
+        self.steps, inner = plan_graph(self.body, [*now, *given], [*later, *stacked], counters)
         self.arena = self.head + inner
 
     def steps_at(self, operands: list[Value], results: list[Value], scratch: Place) -> list:
         """The loop and the copies of carries around it, bound to where everything is."""
+        length, reverse = self.node.attrs["length"], self.node.attrs["reverse"]
+        pairs, odd = divmod(length, 2)
 
-        def bound(p: Place) -> Place:
-            if p.base == "carry":
-                return scratch.moved(p.offset)
-            if p.base == "arena":
-                inner = scratch.moved(self.head + p.offset)
-                return replace(inner, strides=(*inner.strides, *p.strides))
-            if p.base in ("operand", "result"):
-                return self._slice(p, (operands if p.base == "operand" else results)[p.index])
-            return p
+        def turn(slice: int, step: int, side: int) -> list:
+            return _Turn(self, operands, results, scratch, slice, step, side).steps()
 
-        def bind(step):
-            if isinstance(step, LoopStep):
-                return replace(step, steps=tuple(map(bind, step.steps)))
-            return replace(step, places=tuple(map(bound, step.places)))
-
-        now, later = [bound(p) for p in self.now], [bound(p) for p in self.later]
+        single = turn(length - 1, 0, 0) if odd else []
+        if reverse:
+            pair = (*turn(1, 2, odd), *turn(0, 2, 1 - odd))
+        else:
+            pair = (*turn(0, 2, 0), *turn(1, 2, 1))
+        loop = [LoopStep(self.number, pairs, reverse, pair)] if pairs else []
         starts = [v.where for v in operands[: self.carries]]
-        finals = [v.where for v in results[: self.carries]]
-        turn = (*map(bind, self.steps), *self._copies(later, now))
-        loop = LoopStep(self.number, self.node.attrs["length"], self.node.attrs["reverse"], turn)
-        return [*self._copies(starts, now), loop, *self._copies(now, finals)]
+        finals = [v.where if _is_read(v) else None for v in results[: self.carries]]
+        return [
+            *self._copies(starts, self._carries(scratch, 0)),
+            *([*single, *loop] if reverse else [*loop, *single]),
+            *self._copies(self._carries(scratch, odd), finals),
+        ]
 
-    def _slice(self, p: Place, value: Value) -> Place:
-        """Operand or result `value`; stacked ones move by one slice per turn."""
+    def _carries(self, scratch: Place, side: int) -> list[Place]:
+        return [scratch.moved(offset) for offset in self.offsets[side]]
+
+    def _copies(self, sources: Sequence[Place], targets: Sequence[Place | None]) -> list[Step]:
+        rows = zip(self.types, sources, targets, strict=False)
+        return [_copy(t, source, target) for t, source, target in rows if target is not None]
+
+
+@dataclass
+class _Turn:
+    """One turn of the body: takes slice number `slice`, in a loop `step` further from time to time;
+    reads the carries from `side` and writes them to the other.
+    """
+
+    plan: ScanPlan
+    operands: list[Value]
+    results: list[Value]
+    scratch: Place
+    slice: int
+    step: int
+    side: int
+
+    def steps(self) -> list[Step | LoopStep]:
+        self.parts = {0: 0}  # numbers of results written in parts: new ones for each turn
+        return [self._bind(step) for step in self.plan.steps]
+
+    def _bind(self, step: Step | LoopStep):
+        if isinstance(step, LoopStep):
+            return replace(step, steps=tuple(map(self._bind, step.steps)))
+        if step.part_of not in self.parts:
+            self.parts[step.part_of] = next(self.plan.counters.parts)
+        places = tuple(map(self._place, step.places))
+        back = step.kernel.kind == "contract" and self.side == 1
+        return replace(step, places=places, part_of=self.parts[step.part_of], backwards=back)
+
+    def _place(self, p: Place) -> Place:
+        plan = self.plan
+        if p.base in ("now", "later"):
+            side = self.side if p.base == "now" else 1 - self.side
+            inner = self.scratch.moved(plan.offsets[side][p.index] + p.offset)
+            return replace(inner, strides=(*inner.strides, *p.strides))
+        if p.base == "arena":
+            inner = self.scratch.moved(plan.head + p.offset)
+            return replace(inner, strides=(*inner.strides, *p.strides))
+        if p.base == "operand":
+            return self._slice(p, self.operands[p.index], plan.body.inputs, p.index >= plan.fixed)
+        if p.base == "result":
+            return self._slice(p, self.results[p.index], plan.body.outputs, True)
+        return p
+
+    def _slice(self, p: Place, value: Value, nodes: Sequence[Node], is_stacked: bool) -> Place:
+        """Operand or result `value`; of a stacked one this turn's slice."""
         place = value.where.moved(p.offset)
         strides = (*place.strides, *p.strides)
-        if p.base == "result" or p.index >= self.fixed:
-            nodes = self.body.outputs if p.base == "result" else self.body.inputs
-            strides = (*strides, (self.number, nodes[p.index].type.nbytes))
+        if is_stacked:
+            nbytes = nodes[p.index].type.nbytes
+            place = place.moved(self.slice * nbytes)
+            if self.step:
+                strides = (*strides, (self.plan.number, self.step * nbytes))
         return replace(place, strides=strides)
 
-    def _copies(self, sources: list[Place], targets: list[Place]) -> list[Step]:
-        rows = zip(self.types, sources, targets, strict=False)
-        return [_copy(t, source, target) for t, source, target in rows]
+
+def _is_read(value: Value) -> bool:
+    """Whether anyone reads a result: the caller, or a later step."""
+    place = value.where
+    return place.base != "arena" or value.root.dies > value.root.born
 
 
 def _copy(type: TensorType, source: Place, target: Place) -> Step:

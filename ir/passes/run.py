@@ -18,10 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..debug import debug
-from ..graph import Graph
+from ..graph import Graph, Node
 from ..interpret import interpret
 from ..printer import print_graph
 from ..verify import verify
+from ..watch import tell
 
 Pass = Callable[[Graph], Graph]
 TOLERANCE = {2: 3e-2, 4: 1e-4, 8: 1e-8}  # by item size of a float, relative to the largest value
@@ -68,10 +69,11 @@ def run_pipeline(
     _known_passes(pipeline)
     _dump(label, 0, "trace", graph)
     done: list[str] = []
+    known: set[Node] = set()
     for number, step in enumerate(pipeline, 1):
         name = step.__name__
         start = time.perf_counter()
-        new = _apply(step, graph, done)
+        new = _apply(step, graph, done, known)
         record = Record(
             name, time.perf_counter() - start, len(graph.nodes), len(new.nodes), new is not graph
         )
@@ -80,6 +82,7 @@ def run_pipeline(
         _show(record, graph, new)
         _dump(label, number, name, new)
         done.append(name)
+        tell("passes", number, len(pipeline))
         graph = new
         if debug.stop_after == name:
             break
@@ -107,12 +110,12 @@ def _known_passes(pipeline: Sequence[Pass]):
                 raise ValueError(f"{switch} names {name}, but the passes are {known}")
 
 
-def _apply(step: Pass, graph: Graph, done: list[str]) -> Graph:
+def _apply(step: Pass, graph: Graph, done: list[str], known: set[Node]) -> Graph:
     name = step.__name__
     try:
         new = step(graph)
-        if debug.verify:
-            verify(new)
+        if debug.verify and (new is not graph or not done):
+            verify(new, known)
     except Exception as error:
         raise PassError(name, done, f"{type(error).__name__}: {error}") from error
     if debug.check and new is not graph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .aliases import *  # noqa: F403
 from .analysis import (  # fmt: skip
-    bucketize, combinations, corrcoef, cov, cumulative_trapezoid, diff, gradient, histogram,
+    bucketize, combinations, corrcoef, cov, cumulative_trapezoid, diff, gradient,
     nanmean, nanmedian, nanquantile, pdist, quantile, searchsorted, trapezoid, trapz, unravel_index,
     vdot,
 )
@@ -39,6 +39,7 @@ from .gathering import (  # fmt: skip
     embedding, gather, index_add, index_copy, index_fill, index_put, index_select, one_hot, scatter,
     scatter_add, take, take_along_dim,
 )
+from .histograms import histc, histogram
 from .index import getitem, setitem
 from .join import (  # fmt: skip
     atleast_1d, atleast_2d, atleast_3d, block_diag, broadcast_tensors, cartesian_prod, cat,
@@ -56,7 +57,7 @@ from .linalg import (  # fmt: skip
     matmul, mm, mv, outer, tensordot, trace,
 )
 from .masks import (  # fmt: skip
-    argwhere, bincount, histc, isin, masked_scatter, masked_select, nonzero, unique,
+    argwhere, bincount, isin, masked_scatter, masked_select, nonzero, unique,
     unique_consecutive,
 )
 from .numbers import (  # fmt: skip

@@ -1,4 +1,4 @@
-"""Differences, integrals, covariances, quantiles and counts."""
+"""Differences, integrals, covariances, quantiles and searches."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..autograd.modes import state
 from ..ir import ops
 from ..ir import types as dt
 from .base import constant, is_tensor, like, numpy_names, wrap_dim
 from .creation import from_numpy
 from .join import cat, stack
-from .masks import _tensor
 from .promotion import broadcast, cast, reshaped
 from .reduce import mean, nansum, sum
 from .selection import where
 from .sorting import _any_nan, _picked, argsort, sort
-from .special_values import eager_array
 from .unary import isnan
 from .views import flatten, slice_along, unsqueeze
 
@@ -225,10 +224,13 @@ def _quantiles(
     vector = is_tensor(q) and len(q.shape) == 1
     if is_tensor(q) and len(q.shape) > 1:
         raise RuntimeError("quantile() q must be a scalar or 1D tensor")
-    numbers = q.tolist() if is_tensor(q) else q
-    numbers = numbers if vector else [numbers]
+    if is_tensor(q) and (state.tracer is not None or q.requires_grad):
+        numbers = list(q.unbind(0)) if vector else [q]
+    else:
+        numbers = q.tolist() if is_tensor(q) else q
+        numbers = numbers if vector else [numbers]
     for value in numbers:
-        if not 0.0 <= value <= 1.0:
+        if not is_tensor(value) and not 0.0 <= value <= 1.0:
             raise RuntimeError(f"quantile() q must be in the range [0, 1] but got {value}")
     x = flatten(input) if dim is None else input
     axis = 0 if dim is None else wrap_dim(dim, len(x.shape))
@@ -241,9 +243,12 @@ def _quantiles(
     return stack(found) if vector else found[0]
 
 
-def _quantile(x: Any, q: float, axis: int, interpolation: str, skip_nan: bool) -> Any:
+def _quantile(x: Any, q: Any, axis: int, interpolation: str, skip_nan: bool) -> Any:
     if skip_nan:
         return _skipping(x, q, axis, interpolation)
+    if is_tensor(q):
+        y = _skipping(x, q, axis, interpolation)
+        return where(_any_nan(x, axis), math.nan, y) if x.shape else y
     size = x.shape[axis] if x.shape else 1
     low, high, share = _between(q * (size - 1), interpolation)
     a = _picked(x, low, axis, False)[0]
@@ -268,7 +273,7 @@ def _between(place: float, interpolation: str) -> tuple[int, int, float]:
     return low, low + 1, 0.5 if interpolation == "midpoint" else place - low
 
 
-def _skipping(x: Any, q: float, axis: int, interpolation: str) -> Any:
+def _skipping(x: Any, q: Any, axis: int, interpolation: str) -> Any:
     """The quantile of the elements before the first nan of a sorted row."""
     from .gathering import gather
     from .unary import ceil, floor, round
@@ -329,28 +334,7 @@ def bucketize(
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
-# -- counts ---------------------------------------------------------------------------------------
-
-
-class histogram_result(NamedTuple):
-    """Counts and the edges of the bins."""
-
-    hist: Any
-    bin_edges: Any
-
-
-def histogram(
-    input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False
-) -> histogram_result:
-    """How many elements (or their weights) are in each of `bins` intervals, or between edges."""
-    values = eager_array(input, "histogram").reshape(-1)
-    edges = eager_array(bins, "histogram") if is_tensor(bins) else bins
-    scale = None if weight is None else eager_array(weight, "histogram").reshape(-1)
-    if range is None and not is_tensor(bins):
-        range = (values.min(), values.max()) if values.size else (0.0, 1.0)
-        range = range if range[0] < range[1] else (range[0] - 0.5, range[1] + 0.5)
-    counts, found = np.histogram(values, edges, range, density, scale)
-    return histogram_result(*(_tensor(x.astype(values.dtype)) for x in (counts, found)))
+# -- others ---------------------------------------------------------------------------------------
 
 
 def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:

@@ -7,6 +7,7 @@ row r with index i stands at r * n + i, so one `take`, `index_add` or `index_put
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from ..ir import ops
@@ -104,14 +105,14 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     return gather(whole[0], axis, whole[1])
 
 
-def _written(name: str, input: Any, dim: int, index: Any, src: Any, op: Any) -> Any:
-    """`input` with `src` stored or added (by `op`) where `index` points along `dim`."""
+def written(name: str, input: Any, dim: int, index: Any, src: Any, op: Any) -> Any:
+    """`input` with `src` stored or combined (by `op`) where `index` points along `dim`."""
     _check_index(name, index, input)
     axis = wrap_dim(dim, len(input.shape))
     if not input.shape:
         input, index = (reshaped(x, (1,)) for x in (input, index))
         src = reshaped(src, (1,)) if is_tensor(src) else src
-        return reshaped(_written(name, input, 0, index, src, op), ())
+        return reshaped(written(name, input, 0, index, src, op), ())
     if is_tensor(src):
         src = _cropped(name, src, input, index)
     else:
@@ -142,22 +143,24 @@ def scatter(
     input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None,
     reduce: str | None = None,
 ) -> Any:  # fmt: skip
-    """`input` with out[index[i][j]][j] = src[i][j] for dim 0 (and so on); src may be a number."""
+    """`input` with out[index[i][j]][j] = src[i][j] for dim 0 (and so on); src may be a number.
+
+    `reduce` is None, "add" or "multiply": what is there is replaced, added to or multiplied.
+    """
     src = value if src is None else src
     if src is None:
         raise TypeError("scatter() needs src (a tensor or a number) or value")
     if reduce is None:
-        return _written("scatter", input, dim, index, src, ops.index_put)
-    if reduce != "add":
-        raise NotImplementedError(
-            f"scatter(): reduce={reduce!r} is not supported; have None and 'add'"
-        )
-    return _written("scatter", input, dim, index, src, ops.index_add)
+        return written("scatter", input, dim, index, src, ops.index_put)
+    if reduce not in ("add", "multiply"):
+        raise RuntimeError(f"reduce argument must be either add or multiply, got {reduce!r}")
+    op = ops.index_add if reduce == "add" else partial(ops.index_reduce, combine="mul")
+    return written("scatter", input, dim, index, src, op)
 
 
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     """`input` with src[i][j] added at out[index[i][j]][j] for dim 0 (and so on)."""
-    return _written("scatter_add", input, dim, index, src, ops.index_add)
+    return written("scatter_add", input, dim, index, src, ops.index_add)
 
 
 def _index_line(name: str, index: Any) -> Any:

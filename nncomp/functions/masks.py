@@ -131,11 +131,3 @@ def isin(
         flat = reshaped(test_elements, (test_elements.numel(),))
         found = (elements.unsqueeze(-1) == flat).any(-1)
     return ~found if invert else found
-
-
-def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
-    """Counts of the elements in `bins` equal intervals of [min, max] (of the data's if equal)."""
-    values = known_values(input, "histc()")
-    low, high = (values.min(), values.max()) if min == max else (min, max)
-    counts, _ = np.histogram(values, bins, (low, high))
-    return _tensor(counts.astype(values.dtype))

@@ -1,27 +1,26 @@
 """Reductions by index: scatter_reduce, index_reduce, and put, renorm, nonzero_static.
 
-Sums and means are composites. Products and extremes have no primitive op, so numpy computes them;
-a trace refuses these two.
+Sums and means are composites of scatter_add; products and extremes are an op of their own.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import Any
 
 import numpy as np
 
-from ..autograd.function import Function
 from ..ir import ops
 from ..ir import types as dt
 from .base import constant, create, like, wrap_dim
-from .gathering import gather, scatter, scatter_add
-from .masks import _tensor
+from .gathering import scatter, scatter_add, written
 from .promotion import cast, reshaped
 from .selection import where
-from .special_values import eager_array
 from .statistics import vector_norm
 
 _NAMES = ("sum", "prod", "mean", "amax", "amin")
+_COMBINE = {"prod": "mul", "amax": "maximum", "amin": "minimum"}
 
 
 def scatter_reduce(
@@ -38,7 +37,10 @@ def scatter_reduce(
         )
     if reduce in ("sum", "mean"):
         return _added(input, dim, index, src, reduce == "mean", include_self)
-    return _Extreme.apply(input, dim, index, src, reduce, include_self)
+    start, write = input, functools.partial(ops.index_reduce, combine=_COMBINE[reduce])
+    if not include_self:
+        start = scatter(input, dim, index, _neutral(reduce, input.dtype))
+    return written(f"scatter_reduce(reduce={reduce!r})", start, dim, index, src, write)
 
 
 def _added(input: Any, dim: int, index: Any, src: Any, mean: bool, include_self: bool) -> Any:
@@ -56,91 +58,15 @@ def _added(input: Any, dim: int, index: Any, src: Any, mean: bool, include_self:
     return ops.floor_divide(total, counts)
 
 
-class _Extreme(Function):
-    """Products and extremes, through numpy's unbuffered ufuncs."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, input: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool
-    ) -> Any:
-        axis = wrap_dim(dim, len(input.shape))
-        name = f"scatter_reduce(reduce={reduce!r})"
-        places = eager_array(index, name)
-        values = eager_array(src, name)[tuple(map(slice, places.shape))]
-        grids = list(np.indices(places.shape, sparse=True)) if places.shape else []
-        if grids:
-            grids[axis] = places
-        out = np.array(eager_array(input, name))
-        at = tuple(grids) if grids else ()
-        if not include_self:
-            neutral = {"prod": 1, "amax": _lowest(out.dtype), "amin": _highest(out.dtype)}
-            out[at] = neutral[reduce]
-        ufunc = {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}[reduce]
-        ufunc.at(out, at, values)
-        result = _tensor(out)
-        ctx.save_for_backward(input, index, src, result)
-        ctx.options = axis, reduce, include_self
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, grad: Any) -> Any:
-        input, index, src, result = ctx.saved_tensors
-        axis, reduce, include_self = ctx.options
-        part = src[tuple(slice(n) for n in index.shape)]
-        rule = _product_gradients if reduce == "prod" else _extreme_gradients
-        mine, theirs = rule(input, axis, index, part, result, grad, include_self)
-        after = tuple(n - m for n, m in zip(src.shape, part.shape, strict=True))
-        if any(after):
-            none = (0,) * len(after)
-            theirs = ops.pad(theirs, low=none, high=after, interior=none, value=0.0)
-        return mine, None, None, theirs, None, None
-
-
-def _lowest(dtype: np.dtype) -> Any:
-    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
-
-
-def _highest(dtype: np.dtype) -> Any:
-    return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
-
-
-def _own(input: Any, axis: int, index: Any, include_self: bool) -> Any:
-    """1 where the result depends on the place's own element."""
-    ones = like(input, 1)
-    return ones if include_self else scatter(ones, axis, index, 0)
-
-
-def _extreme_gradients(
-    input: Any, axis: int, index: Any, src: Any, result: Any, grad: Any, include_self: bool
-) -> tuple:
-    """Equal extremes share the gradient."""
-    own = _own(input, axis, index, include_self)
-    mine = cast(input == result, grad.dtype) * own
-    theirs = cast(src == gather(result, axis, index), grad.dtype)
-    share = grad / scatter_add(mine, axis, index, theirs)
-    share = where(share == share, share, like(share, 0.0))
-    return mine * share, theirs * gather(share, axis, index)
-
-
-def _product_gradients(
-    input: Any, axis: int, index: Any, src: Any, result: Any, grad: Any, include_self: bool
-) -> tuple:
-    """The product of the other factors: with one zero among them only it has a gradient."""
-    own = _own(input, axis, index, include_self)
-    zero, empty = cast(input == 0, grad.dtype) * own, cast(src == 0, grad.dtype)
-    zeros = scatter_add(zero, axis, index, empty)
-    factor = where(zero != 0, like(input, 1.0), where(own != 0, input, like(input, 1.0)))
-    filled = where(src == 0, like(src, 1.0), src)
-    rest = _Extreme.apply(factor, axis, index, filled, "prod", True)  # without the zeros
-
-    def others(x: Any, is_zero: Any, count: Any, product: Any) -> Any:
-        left = count - is_zero
-        return where(left == 0, product / where(is_zero != 0, like(x, 1.0), x), like(x, 0.0))
-
-    safe = where(own != 0, input, like(input, 1.0))
-    mine = grad * own * others(safe, zero, zeros, rest)
-    spread = [gather(x, axis, index) for x in (grad, zeros, rest)]
-    return mine, spread[0] * others(src, empty, spread[1], spread[2])
+def _neutral(reduce: str, dtype: dt.DType) -> Any:
+    """What changes nothing when it is combined with a value."""
+    if reduce == "prod":
+        return 1
+    lowest = reduce == "amax"
+    if dtype.kind == "f":
+        return -math.inf if lowest else math.inf
+    limits = np.iinfo(dtype.numpy)
+    return limits.min if lowest else limits.max
 
 
 def index_reduce(

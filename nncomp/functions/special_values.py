@@ -1,7 +1,9 @@
-"""Functions of numbers that numpy computes: they need values, so that a trace refuses them."""
+"""Common divisors, mantissas and exponents; and what only numpy computes, so that a trace refuses.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,12 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd.function import Function
+from ..autograd.modes import state
+from ..ir import Graph, TensorType, input_node, ops
 from ..ir import types as dt
-from .base import no_out
+from ..ir.ops.creation import full_like, zeros_like
+from .base import like, no_out
 from .masks import _tensor
 from .promotion import broadcast, cast, float_operands
+from .selection import where
 from .special import lgamma
-from .unary import exp, log
+from .unary import exp, floor, log, log2
 
 
 def eager_array(x: Any, name: str) -> np.ndarray:
@@ -33,7 +39,32 @@ def _of_integers(name: str, function: Callable, input: Any, other: Any) -> Any:
     a, b = broadcast(input, other)
     if a.dtype.kind not in "iu":
         raise NotImplementedError(f'"{name}" not implemented for {a.dtype.name}; expected integers')
-    return _tensor(function(eager_array(a, name), eager_array(b, name)).astype(a.dtype.numpy))
+    if state.tracer is None:
+        return _tensor(function(eager_array(a, name), eager_array(b, name)).astype(a.dtype.numpy))
+    divisor = _euclid(a, b)
+    if name == "gcd":
+        return divisor
+    whole = ops.floor_divide(a, where(divisor == 0, like(divisor, 1), divisor))
+    return ops.abs(ops.mul(whole, b))
+
+
+@functools.lru_cache(maxsize=64)
+def _step(type_: TensorType) -> Graph:
+    """(a, b) -> (b, a mod b) while b is not 0."""
+    a, b = input_node("a", type_), input_node("b", type_)
+    zero = zeros_like(b)
+    done = ops.eq(b, zero)
+    rest = ops.remainder(a, ops.where(done, full_like(b, 1), b))
+    return Graph("euclid", (a, b), (ops.where(done, a, b), ops.where(done, zero, rest)))
+
+
+def _euclid(a: Any, b: Any) -> Any:
+    """Euclid's algorithm, in as many steps as the worst numbers of the dtype take (Lame)."""
+    steps = math.ceil(8 * a.dtype.itemsize * math.log(2) / math.log((1 + math.sqrt(5)) / 2)) + 1
+    body = _step(a._type)
+    return ops.scan(
+        ops.abs(a), ops.abs(b), body=body, carries=2, consts=0, length=steps, reverse=False
+    )[0]
 
 
 def gcd(input: Any, other: Any, *, out: Any = None) -> Any:
@@ -70,13 +101,37 @@ def frexp(input: Any, *, out: Any = None) -> frexp_result:
     no_out("frexp", out)
     if input.dtype.kind != "f":
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
-    values = eager_array(input, "frexp").astype(np.float64)
-    exponent = _tensor(np.frexp(values)[1].astype(np.int32))
-    # Scaling by two powers keeps the factor finite; both products are exact.
-    half = cast(exponent, dt.float64) // 2
-    rest = cast(exponent, dt.float64) - half
-    return frexp_result(cast(cast(input, dt.float64) * 2.0**-half * 2.0**-rest, input.dtype),
-                        exponent)  # fmt: skip
+    x = cast(input, dt.float64)
+    exponent = _exponent(input) if state.tracer is not None else _tensor(
+        np.frexp(eager_array(x, "frexp"))[1].astype(np.int64)
+    )
+    return frexp_result(cast(_scaled(x, -exponent), input.dtype), cast(exponent, dt.int32))
+
+
+_POWERS = 540  # the halves of all exponents of float64, subnormal numbers included
+
+
+def _power(exponent: Any) -> Any:
+    """2 to whole numbers of at most 540, exactly."""
+    table = _tensor(np.ldexp(1.0, np.arange(-_POWERS, _POWERS + 1)))
+    return ops.take(table, exponent + _POWERS, axis=0)
+
+
+def _scaled(x: Any, exponent: Any) -> Any:
+    """x * 2^exponent; by two powers, so that the factor is finite and both products exact."""
+    half = exponent // 2
+    return x * _power(half) * _power(exponent - half)
+
+
+def _exponent(input: Any) -> Any:
+    """The exponent that frexp gives; 0 for 0, infinities and nan."""
+    x = ops.abs(cast(input.detach(), dt.float64))
+    usual = ops.bitwise_and(x > 0, x < math.inf)
+    x = where(usual, x, like(x, 1.0))
+    found = cast(floor(log2(x)), dt.int64) + 1
+    mantissa = _scaled(x, -found)  # the logarithm may be off by one at a power of two
+    found = where(mantissa >= 1.0, found + 1, where(mantissa < 0.5, found - 1, found))
+    return where(usual, found, like(found, 0))
 
 
 # -- incomplete gamma functions --------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Helpers that are not part of the tensor or layer namespaces (torch.utils).
 
-``data`` and ``checkpoint`` are imported when they are first used: tensors need ``hooks``, and they
-need tensors.
+``data``, ``checkpoint`` and ``dlpack`` are imported when they are first used: tensors need
+``hooks``, and they need tensors.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 from . import hooks
 
-_LATE = ("checkpoint", "data")
+_LATE = ("checkpoint", "data", "dlpack")
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``data`` and ``checkpoint`` on first use."""
+    """Import what needs tensors on first use."""
     if name in _LATE:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

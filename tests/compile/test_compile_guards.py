@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from compile_helpers import MLP, Conv, assert_same, last_reason, programs, twins
+from nncomp.backends.cpu import entry
 
 import nncomp as torch
 from nncomp import nn
@@ -14,6 +15,13 @@ from nncomp.program_cache import MAX_PROGRAMS
 from nncomp.trace_error import TraceError
 
 X = torch.randn(4, 5)
+
+
+@pytest.fixture(params=["native", "python"], autouse=True)
+def _way(request, monkeypatch):
+    """Guards are looked at by native code, or where that is not possible asked one by one."""
+    if request.param == "python":
+        monkeypatch.setattr(entry, "_methods", lambda: None)
 
 
 def check(compiled, eager, count, reason=None, x=X):

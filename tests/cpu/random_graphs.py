@@ -428,6 +428,11 @@ def index(d: Draw) -> None:
         return
     name, count = d.r.choice(("index_add", "index_put")), max(at.type.size, 1)
     high = note.high * (count + 1 if name == "index_add" else 1)
+    if d.r.random() < 0.2:
+        combine = d.r.choice(("maximum", "minimum"))
+        d.op("index_reduce", x, at, taken, bound=note.high, fraction=note.fraction, axis=axis,
+             combine=combine)  # fmt: skip
+        return
     d.op(name, x, at, taken, bound=high, fraction=note.fraction, axis=axis)
 
 

@@ -73,6 +73,9 @@ TORCH = {
     ),
     "take": torch_take,
     "index_add": lambda x, i, source, axis: x.index_add(axis, i, source),
+    "index_reduce": lambda x, i, source, axis, combine: x.index_reduce(
+        axis, i, source, {"mul": "prod", "maximum": "amax", "minimum": "amin"}[combine]
+    ),
     "index_put": lambda x, i, source, axis: x.index_copy(axis, i, source),
     "conv": torch_conv,
     "max_pool": torch_max_pool,

@@ -1,0 +1,108 @@
+"""Grouping the tiles of a contraction into units of work for threads.
+
+A unit is a block of row tiles times a block of column tiles. Units are numbered so that a block of
+the larger operand stays in the second-level cache while the other operand streams by; block sizes
+near the ones that this asks for are tried, and those win that give threads equal shares (thread t
+of n takes units t*units/n to (t+1)*units/n).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .contract import Plan, Run
+
+CACHE = 384 * 1024  # bytes of one operand to keep in the second-level cache
+UNIT_NS, SMALL_UNIT_NS, MANY = 25_000, 4_000, 16  # wished time of a unit, its floor; unit count
+UNIT_COST = 100.0  # nanoseconds of a unit besides its tiles
+FETCH_NS = 0.01  # of a byte from behind the second-level cache, mostly hidden by the work
+MANY_UNITS = 8192  # of that many, one more or less makes no difference
+THREADS = (2, 3, 4, 8)  # teams to be fair to, the first one above all
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The tiles along rows or along columns: how much work each is, and its bytes."""
+
+    work: np.ndarray
+    bytes: int
+
+    @property
+    def count(self) -> int:
+        return len(self.work)
+
+    def blocks(self, size: int) -> np.ndarray:
+        """The work of each block of `size` tiles."""
+        return np.add.reduceat(self.work, np.arange(0, self.count, size))
+
+
+def cut_units(plan: Plan) -> Plan:
+    """The plan with its units and its time; everything else is decided."""
+    rows = _Side(_work(plan.row_runs, plan.lines), plan.row_bytes)
+    columns = _Side(_work(plan.column_runs, 1), plan.column_bytes)
+    batches = math.prod(d.extent for d in plan.spec.batch)
+    tile_ns = plan.tile_nanoseconds
+    total_ns = tile_ns * rows.count * columns.count * batches
+    rows_outer = rows.bytes * rows.count >= columns.bytes * columns.count
+    outer, inner = (rows, columns) if rows_outer else (columns, rows)
+    wished = min(UNIT_NS, max(SMALL_UNIT_NS, total_ns / MANY))
+    tiles = max(1, int(wished / tile_ns))
+    kept = max(1, min(outer.count, CACHE // max(outer.bytes, 1)))
+    if total_ns < 4 * MANY * UNIT_NS:  # short: balance before reuse
+        kept = min(kept, tiles)
+    choices = _choices(outer, inner, kept, tiles)
+    loss, kept, streamed = min(
+        (_loss(outer, inner, *choice, batches, total_ns), *choice) for choice in choices
+    )
+    units = batches * -(-outer.count // kept) * -(-inner.count // streamed)
+    return replace(
+        plan,
+        row_block=kept if rows_outer else streamed,
+        column_block=streamed if rows_outer else kept,
+        rows_outer=rows_outer,
+        units=units,
+        nanoseconds=total_ns,
+        loss=loss,
+    )
+
+
+def _work(runs: tuple[Run, ...], lines: int) -> np.ndarray:
+    """Elements of each tile along one side."""
+    return np.concatenate([np.full(run.count * lines, float(run.live)) for run in runs])
+
+
+def _choices(outer: _Side, inner: _Side, kept: int, tiles: int) -> Iterator[tuple[int, int]]:
+    """Blocks (outer, inner) to choose from, the ones wished for first."""
+    for k in _sizes(outer.count, kept):
+        for s in _sizes(inner.count, max(1, tiles // k)):
+            yield k, s
+
+
+def _sizes(count: int, wished: int) -> list[int]:
+    """Block sizes from half of the wished one up to it, the least for each number of blocks."""
+    fewest = -(-count // min(wished, count))
+    most = min(2 * fewest + 1, count)
+    return list(dict.fromkeys(-(-count // n) for n in range(fewest, most + 1)))
+
+
+def _loss(
+    outer: _Side, inner: _Side, kept: int, streamed: int, batches: int, total_ns: float
+) -> float:
+    """The share of time lost to unequal shares, to units and to fetching the inner side again."""
+    blocks = -(-outer.count // kept), -(-inner.count // streamed)
+    units = batches * blocks[0] * blocks[1]
+    fetched = batches * blocks[0] * inner.bytes * inner.count
+    lost = (units * UNIT_COST + fetched * FETCH_NS) / total_ns
+    if units < MANY_UNITS:
+        work = np.outer(outer.blocks(kept), inner.blocks(streamed)).ravel()
+        ends = np.concatenate([[0.0], np.cumsum(np.tile(work, batches))])
+        for weight, n in zip((1.0, 0.3, 0.3, 0.3), THREADS, strict=True):
+            shares = np.diff(ends[np.arange(n + 1) * units // n])
+            lost += weight * (shares.max() * n / ends[-1] - 1)
+    return lost

@@ -1,0 +1,98 @@
+"""Depthwise convolutions and max pooling as windows over channels-last tensors.
+
+A convolution with one input channel per group has nothing to contract, but its channels lie side by
+side once the layout is channels last: they become `depthwise` nodes. The gradient of the input is
+the same with the taps turned round (with gaps of zeros between pixels for a stride above 1).
+"""
+
+from __future__ import annotations
+
+from nncomp.ir.graph import Node, build_node
+from nncomp.ir.op import OPS
+from nncomp.ir.ops import flip, reshape
+
+from .layout_conv import channels_first, channels_last, dilated
+from .layout_product import shaped, transposed
+from .window_plan import WIDEST
+
+FEW = 8  # channels that are too few for a vector
+
+
+def lower_window(node: Node, operands: tuple[Node, ...]) -> Node | None:
+    """A float conv, conv_transpose or max_pool as a window over channels; None if it is none."""
+    lower = WINDOWS.get(node.name)
+    return lower(node, *operands, **node.attrs) if lower else None
+
+
+def _depthwise(node: Node, x, w, *, stride, padding, dilation, groups) -> Node | None:
+    if not _is_depthwise(w, groups):
+        return None
+    result = _windows(
+        channels_last(x), _weights(w, groups), node, stride, padding, dilation
+    )
+    shape = (*result.shape[:-2], w.shape[0])
+    return channels_first(_joined(result, shape))
+
+
+def _joined(x: Node, shape) -> Node:
+    """x [N, *S, M, C] with channels C * M as torch counts them."""
+    rank = len(x.shape)
+    if x.shape[-2] > 1:
+        x = transposed(x, (*range(rank - 2), rank - 1, rank - 2))
+    return shaped(x, shape)
+
+
+def _is_depthwise(w: Node, groups: int) -> bool:
+    """One input channel per group, and not more results of each than there are channels."""
+    taps = w.shape[2:]
+    return w.shape[1] == 1 and groups >= max(FEW, w.shape[0] // groups) and taps[-1] <= WIDEST
+
+
+def _weights(w: Node, groups: int) -> Node:
+    """w [C * M, 1, *K] as [*K, M, C]."""
+    rank = len(w.shape)
+    w = reshape(w, shape=(groups, w.shape[0] // groups, *w.shape[2:]))
+    return transposed(w, (*range(2, rank), 1, 0))
+
+
+def _windows(x: Node, w: Node, node: Node, stride, padding, dilation) -> Node:
+    attrs = dict(stride=tuple(stride), padding=tuple(map(tuple, padding)), dilation=tuple(dilation))
+    return build_node(OPS["depthwise"], (x, w), attrs, node.loc)
+
+
+def _depthwise_transposed(
+    node: Node, g, w, *, input_size, stride, padding, dilation, groups
+) -> Node | None:
+    if not _is_depthwise(w, groups) or w.shape[0] != groups:
+        return None
+    taps = w.shape[2:]
+    spans = [(k - 1) * d for k, d in zip(taps, dilation, strict=True)]
+    low = [span - lo for span, (lo, _) in zip(spans, padding, strict=True)]
+    apart = [(m - 1) * s + 1 for m, s in zip(g.shape[2:], stride, strict=True)]
+    rows = zip(input_size, spans, low, apart, strict=True)
+    high = [size + span - lo - long for size, span, lo, long in rows]
+    if min(*low, *high) < 0:
+        return None
+    weights = _weights(w, groups)
+    turned = tuple(i for i, n in enumerate(taps) if n > 1)
+    if turned:
+        weights = flip(weights, axes=turned)
+    grad = dilated(channels_last(g), [s - 1 for s in stride])
+    sides = tuple(zip(low, high, strict=True))
+    result = _windows(grad, weights, node, (1,) * len(taps), sides, dilation)
+    return channels_first(shaped(result, (*result.shape[:-2], groups)))
+
+
+def _max_pool(node: Node, x, *, kernel, stride, padding, dilation) -> Node | None:
+    if len(x.shape) != len(kernel) + 2 or x.shape[1] < FEW or kernel[-1] > WIDEST:
+        return None
+    attrs = dict(
+        kernel=tuple(kernel),
+        stride=tuple(stride),
+        padding=tuple(map(tuple, padding)),
+        dilation=tuple(dilation),
+    )
+    return channels_first(build_node(OPS["window_max"], (channels_last(x),), attrs, node.loc))
+
+
+WINDOWS = {"conv": _depthwise, "conv_transpose": _depthwise_transposed, "max_pool": _max_pool}

@@ -1,0 +1,110 @@
+"""What a graph goes through on its way to machine code.
+
+pipeline -> index checks -> split_prepare -> fuse -> plan -> LLVM text
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from nncomp.ir.debug import debug
+from nncomp.ir.graph import Graph
+from nncomp.ir.passes import split_prepare
+from nncomp.ir.passes.index_checks import index_checks, without_bounds
+from nncomp.ir.passes.plan import plan_program
+from nncomp.ir.passes.run import announce_passes, dump_text, run_pipeline
+from nncomp.ir.program import Program
+
+from . import pipeline
+from .codegen import program_modules, run_nanoseconds
+from .stored import Recipe
+from .target import Target
+
+announce_passes(
+    "scan_bodies", "attention", "choose_layout", "sink_permutes", "split_cumsum",
+    "split_reductions", "fuse",
+)  # fmt: skip
+
+
+class Stages:
+    """The stages of one graph; those of its index checks and of its prepared part.
+
+    `add(text, effort)` gets every LLVM module when it is written and gives its number.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        constant: Sequence[str],
+        target: Target,
+        label: str = "",
+        add: Callable[[str, int], int] = lambda text, effort: 0,
+    ):
+        self.graph = graph
+        optimized = run_pipeline(graph, pipeline.cpu_pipeline(target, tuple(constant)), label=label)
+        check_graph, self.checks = index_checks(optimized)
+        self.checker: Stages | None = None
+        if check_graph is not None:
+            self.checker = Stages(check_graph, (), target, label + "checks_", add)
+        optimized = without_bounds(optimized)
+        self.prepared: Stages | None = None
+        if constant:
+            prepare, optimized = split_prepare(
+                optimized, constant, pipeline.packed_for_kernels(optimized)
+            )
+            if prepare.outputs:
+                self.prepared = Stages(prepare, (), target, label + "prepare_", add)
+        self.fused_graph = run_pipeline(
+            optimized, pipeline.kernel_pipeline(), label=label + "kernels_"
+        )
+        self.program: Program = plan_program(self.fused_graph)
+        self.numbers: list[int] = []
+        self.modules, self.codes = program_modules(
+            self.program, target, lambda text, effort: self.numbers.append(add(text, effort))
+        )
+        self._print()
+        self._dump(label)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is needed to run it besides the object files."""
+        results = zip(self.fused_graph.output_names, self.fused_graph.outputs, strict=True)
+        names = self.graph.input_names
+        prepared, checker = self.prepared, self.checker
+        return Recipe(
+            inputs=self.program.inputs,
+            arena=self.program.arena,
+            is_parallel=any(code.is_shared for code in self.codes.values()),
+            nanoseconds=run_nanoseconds(self.program, self.codes),
+            types=tuple(None if name else node.type for name, node in results),
+            objects=len(self.numbers),
+            checks=tuple(self.checks),
+            positions=tuple(names.index(n) for n in prepared.graph.input_names) if prepared else (),
+            checker=checker.recipe if checker else None,
+            prepared=prepared.recipe if prepared else None,
+        )
+
+    @property
+    def all_numbers(self) -> list[int]:
+        """Numbers of the modules in the order in which a Runner takes their objects."""
+        inner = [stages.all_numbers for stages in (self.checker, self.prepared) if stages]
+        return [*self.numbers, *(number for numbers in inner for number in numbers)]
+
+    def _print(self) -> None:
+        """The rungs of NNCOMP_DEBUG below the graph: program, loops, LLVM text."""
+        if debug.debug >= 2:
+            print(self.program, file=sys.stderr)
+        if debug.debug >= 4:
+            print(*map(str, self.program.kernels()), sep="\n\n", file=sys.stderr)
+        if debug.debug >= 5:
+            print(*self.modules, sep="\n\n", file=sys.stderr)
+
+    def _dump(self, label: str) -> None:
+        if not debug.dump:
+            return
+        dump_text(f"{label}program.txt", str(self.program))
+        for k in self.program.kernels():
+            dump_text(f"{label}{k.name}.loops", str(k))
+            dump_text(f"{label}{k.name}.ll", self.codes[k.name].text)
+        dump_text(f"{label}run.ll", self.modules[-1])

@@ -1,0 +1,163 @@
+"""Whole programs on disk: a graph that was compiled before is not compiled again.
+
+A warm start then runs no pass and writes no LLVM text. What is stored is a `Recipe` as JSON (sizes,
+types, index checks) and the object files; what it was made from, such as the fused graph, is made
+anew where someone asks for it. The key is everything that decides the result: the graph's text with
+all attributes, the constant inputs, the target, the switches, and the compiler's own source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from nncomp.ir.debug import PREFIX, debug
+from nncomp.ir.graph import Graph, Loc
+from nncomp.ir.op import OPS
+from nncomp.ir.passes.index_checks import INDEXED, Check
+from nncomp.ir.types import DType, TensorType, dtype_of_name
+
+from .cache import ObjectCache
+from .sources import source_digest
+from .target import Target, versions
+
+VERSION = 2
+SHOWING = ("debug", "print_after", "dump", "check")  # switches that need the passes to run
+HARMLESS = ("CACHE", "CACHE_DIR", "CACHE_MB", "PIN", "PROGRESS", "SPIN_US", "THREADS")
+POINTING = frozenset(INDEXED) | {"bounded"}  # their source lines are part of error messages
+
+
+class Recipe(NamedTuple):
+    """All that is needed to run a program besides its object files."""
+
+    inputs: int
+    arena: int
+    is_parallel: bool
+    nanoseconds: float  # estimate of a run on one thread
+    types: tuple[TensorType | None, ...]  # of the results; None where an input is updated
+    objects: int
+    checks: tuple[Check, ...] = ()
+    positions: tuple[int, ...] = ()  # of the inputs of `prepared` among this graph's
+    checker: Recipe | None = None
+    prepared: Recipe | None = None
+
+
+# -- the key ---------------------------------------------------------------------------------------
+
+
+class _Unknown(Exception):
+    """A value that has no text of its own."""
+
+
+def program_key(graph: Graph, constant: Sequence[str], target: Target) -> str | None:
+    """The name under which a program is stored; None if it must be compiled from its source."""
+    source = source_digest()
+    switches = debug.values()
+    if source is None or any(switches[name] for name in SHOWING):
+        return None
+    try:
+        parts = [
+            f"program {VERSION} {source} {versions()!r} {target!r}",
+            repr((sorted(switches.items()), _environment())),
+            repr(tuple(constant)),
+            *_lines(graph, any(n.name in POINTING for n in graph.nodes)),
+        ]
+    except _Unknown:
+        return None
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _environment() -> list[tuple[str, str]]:
+    """Our variables that may change machine code; one that nobody knows of yet counts as such."""
+    harmless = {PREFIX + name for name in HARMLESS}
+    ours = ((k, v) for k, v in os.environ.items() if k.startswith(PREFIX))
+    return sorted((k, v) for k, v in ours if k not in harmless)
+
+
+def _lines(graph: Graph, located: bool) -> Iterator[str]:
+    """The graph as text that says all and no more: equal texts are equal programs."""
+    numbers = {n: i for i, n in enumerate(graph.inputs)}
+    for node in graph.inputs:
+        yield f"{node.attrs['name']!r} {node.type}"
+    for node in graph.nodes:
+        if OPS.get(node.op.name) is not node.op or not _is_own(node.op):
+            raise _Unknown(node.op.name)
+        numbers[node] = len(numbers)
+        attrs = " ".join(f"{k}={_value(v, located)}" for k, v in sorted(node.attrs.items()))
+        where = repr(tuple(node.loc)) if located else ""
+        yield f"{node.op.name} {[numbers[x] for x in node.inputs]} {attrs} {where}"
+    yield f"return {[numbers[x] for x in graph.outputs]} {graph.output_names!r}"
+
+
+def _is_own(op: Any) -> bool:
+    """Whether the op's rules are in the source that `source_digest` reads."""
+    return type(op).__module__.startswith("nncomp.ir.")
+
+
+def _value(v: Any, located: bool) -> str:
+    if isinstance(v, float):
+        return v.hex()
+    if v is None or type(v) in (bool, int, str):
+        return repr(v)
+    if isinstance(v, DType):
+        return v.name
+    if isinstance(v, tuple):
+        return f"{type(v).__name__}({','.join(_value(x, located) for x in v)})"
+    if isinstance(v, Graph):
+        return "{" + "\n".join(_lines(v, located)) + "}"
+    raise _Unknown(type(v).__name__)
+
+
+# -- entries ---------------------------------------------------------------------------------------
+
+
+def load(cache: ObjectCache, key: str) -> tuple[Recipe, list[bytes]] | None:
+    """The recipe and the objects stored under `key`; None without a whole entry."""
+    entry = cache.get_many(key)
+    if not entry:
+        return None
+    try:
+        recipe = _from_json(json.loads(entry[0]))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return (recipe, entry[1:]) if count_objects(recipe) == len(entry) - 1 else None
+
+
+def save(cache: ObjectCache, key: str, recipe: Recipe, objects: Sequence[bytes]) -> None:
+    """Store a program."""
+    cache.put_many(key, [json.dumps(_to_json(recipe)).encode(), *objects])
+
+
+def count_objects(recipe: Recipe | None) -> int:
+    """Objects of a recipe and of those inside it."""
+    if recipe is None:
+        return 0
+    return recipe.objects + count_objects(recipe.checker) + count_objects(recipe.prepared)
+
+
+def _to_json(recipe: Recipe | None) -> dict[str, Any] | None:
+    if recipe is None:
+        return None
+    types = [None if t is None else [t.dtype.name, *t.shape] for t in recipe.types]
+    checks = [[c.length, *c.loc] for c in recipe.checks]
+    inner = {"checker": _to_json(recipe.checker), "prepared": _to_json(recipe.prepared)}
+    return {**recipe._asdict(), "types": types, "checks": checks, **inner}
+
+
+def _from_json(fields: dict[str, Any] | None) -> Recipe | None:
+    if fields is None:
+        return None
+    types = tuple(
+        None if t is None else TensorType(tuple(map(int, t[1:])), dtype_of_name(t[0]))
+        for t in fields["types"]
+    )
+    checks = tuple(Check(int(n), Loc(str(scope), str(line))) for n, scope, line in fields["checks"])
+    return Recipe(
+        int(fields["inputs"]), int(fields["arena"]), bool(fields["is_parallel"]),
+        float(fields["nanoseconds"]), types, int(fields["objects"]), checks,
+        tuple(map(int, fields["positions"])),
+        _from_json(fields["checker"]), _from_json(fields["prepared"]),
+    )  # fmt: skip

@@ -1,0 +1,7 @@
+"""The names of torch.utils.dlpack."""
+
+from __future__ import annotations
+
+from ..dlpack import from_dlpack, to_dlpack
+
+__all__ = ["from_dlpack", "to_dlpack"]
