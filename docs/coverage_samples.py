@@ -140,6 +140,8 @@ INIT = """
 calculate_gain('relu'); constant_(x, 2.0); dirac_(k2); eye_(x); kaiming_normal_(x)
 kaiming_uniform_(x); normal_(x); ones_(x); orthogonal_(x); sparse_(x, 0.5); trunc_normal_(x)
 uniform_(x); xavier_normal_(x); xavier_uniform_(x); zeros_(x)
+constant(x, 2.0); dirac(k2); eye(x); kaiming_normal(x); kaiming_uniform(x); normal(x)
+orthogonal(x); sparse(x, 0.5); uniform(x); xavier_normal(x); xavier_uniform(x)
 """
 
 # Uses of Tensor methods that no table of the tests shows; `x` may be written

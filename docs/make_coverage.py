@@ -184,8 +184,6 @@ def reason(section: str, name: str, marks: Marks) -> str:
         return REASONS[name]
     if (section, name) in marks.why and hasattr(namespace(section), name):
         return marks.why[section, name]
-    if section == "nn.init" and not name.endswith("_"):
-        return f"torch deprecated it; use {name}_"
     if not hasattr(namespace(section), name):
         return REASONS.get(name, "not provided")
     return "no sample row shows it"

@@ -6,8 +6,10 @@ distributions are the same.
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -227,6 +229,32 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     np.put_along_axis(values, order[:zeros], 0.0, axis=0)
     return _write(tensor, values)
 
+
+def _older_name(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The name without underscore, from before torch marked writing functions with one."""
+    name = function.__name__
+
+    @functools.wraps(function)
+    def older(*args: Any, **kwargs: Any) -> Any:
+        warnings.warn(f"nn.init.{name[:-1]} is deprecated: use nn.init.{name}", FutureWarning, 2)
+        return function(*args, **kwargs)
+
+    older.__name__ = older.__qualname__ = name[:-1]
+    older.__doc__ = f"Deprecated name of ``{name}``."
+    return older
+
+
+constant = _older_name(constant_)
+dirac = _older_name(dirac_)
+eye = _older_name(eye_)
+kaiming_normal = _older_name(kaiming_normal_)
+kaiming_uniform = _older_name(kaiming_uniform_)
+normal = _older_name(normal_)
+orthogonal = _older_name(orthogonal_)
+sparse = _older_name(sparse_)
+uniform = _older_name(uniform_)
+xavier_normal = _older_name(xavier_normal_)
+xavier_uniform = _older_name(xavier_uniform_)
 
 __all__ = [
     "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_",

@@ -25,6 +25,9 @@ EXACT = {
         for name in ("linear", "conv2d", "sigmoid", "tanh", "relu", "leaky_relu", "selu")
     },
     "gain slope": lambda t: t.nn.init.calculate_gain("leaky_relu", 0.3),
+    "constant": lambda t: t.nn.init.constant(t.empty(2, 3), 0.3),
+    "eye": lambda t: t.nn.init.eye(t.empty(3, 4)),
+    "dirac": lambda t: t.nn.init.dirac(t.empty(4, 3, 3)),
     "fans": lambda t: list(t.nn.init._calculate_fan_in_and_fan_out(t.empty(4, 3, 2, 5))),
 }
 
@@ -155,3 +158,19 @@ def test_equal_seeds_give_equal_layers():
     first = nn.Linear(3, 3).weight.detach().numpy().copy()
     nncomp.manual_seed(7)
     np.testing.assert_array_equal(nn.Linear(3, 3).weight.detach().numpy(), first)
+
+
+OLDER = {
+    "constant": (0.5,), "dirac": (), "eye": (), "kaiming_normal": (), "kaiming_uniform": (),
+    "normal": (), "orthogonal": (), "sparse": (0.5,), "uniform": (), "xavier_normal": (),
+    "xavier_uniform": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_names_without_underscore_warn_and_do_the_same(name):
+    shape = (4, 3, 3) if name == "dirac" else (4, 3)
+    expected = drawn(lambda x: getattr(init, name + "_")(x, *OLDER[name]), *shape)
+    with pytest.warns(FutureWarning, match=f"nn.init.{name}_"):
+        found = drawn(lambda x: getattr(init, name)(x, *OLDER[name]), *shape)
+    np.testing.assert_array_equal(found, expected)
