@@ -43,8 +43,13 @@ def square(name: str, x: Any) -> Any:
     return x
 
 
-def computed(name: str, function: Callable, *operands: Any) -> Any:
-    """function(arrays) as tensors of the first operand's dtype; LinAlgError if numpy gives up."""
+def computed(name: str, function: Callable, *operands: Any, loop: Callable) -> Any:
+    """function(arrays) as tensors of the first operand's dtype; LinAlgError if numpy gives up.
+
+    While a graph is recorded it is `loop` of the tensors, which is made of operations.
+    """
+    if any(x.is_traced for x in operands):
+        return loop(*operands)
     arrays = [eager_array(x, f"linalg.{name}") for x in operands]
     try:
         with np.errstate(all="ignore"):

@@ -13,16 +13,13 @@ import numpy as np
 
 from ..autograd.function import Function
 from ..autograd.modes import state
-from ..functions.join import stack
 from ..functions.linalg import matmul
 from ..functions.rearrange import diag_embed, tril
 from ..functions.reduce import sum
 from ..functions.selection import where
-from ..functions.unary import sqrt
+from . import _loops
 from ._common import computed, identity, made, matrix, mT, square
 from ._solve import _Solve, solve_triangular
-
-_UNROLLED = 8  # rows of a matrix whose Cholesky factor is written out while tracing
 
 
 class qr_result(NamedTuple):
@@ -60,7 +57,7 @@ class cholesky_ex_result(NamedTuple):
 class _Cholesky(Function):
     @staticmethod
     def forward(ctx: Any, a: Any) -> Any:
-        result = computed("cholesky", np.linalg.cholesky, a)
+        result = computed("cholesky", np.linalg.cholesky, a, loop=_loops.cholesky)
         ctx.save_for_backward(result)
         return result
 
@@ -75,26 +72,10 @@ class _Cholesky(Function):
         return (half + mT(half)) * 0.5
 
 
-def _columns(a: Any) -> Any:
-    """The factor column by column, as a static formula."""
-    n = a.shape[-1]
-    columns: list[list[Any]] = []
-    for j in range(n):
-        column: list[Any] = [a[..., 0, 0] * 0] * j
-        for i in range(j, n):
-            value = a[..., i, j]
-            for known in columns:
-                value = value - known[i] * known[j]
-            column.append(sqrt(value) if i == j else value / column[j])
-        columns.append(column)
-    return stack([stack(column, -1) for column in columns], -1)
-
-
 def cholesky(A: Any, *, upper: bool = False, out: Any = None) -> Any:
     """Lower triangular L with A = L L^T (upper: its transpose); LinAlgError if there is none."""
     square("cholesky", A)
-    traced = A.is_traced and 0 < A.shape[-1] <= _UNROLLED
-    factor = _columns(A) if traced else _Cholesky.apply(A)
+    factor = _Cholesky.apply(A)
     return mT(factor) if upper else factor
 
 
@@ -124,7 +105,9 @@ def cholesky_inverse(L: Any, upper: bool = False, *, out: Any = None) -> Any:
 class _QR(Function):
     @staticmethod
     def forward(ctx: Any, a: Any, mode: str) -> Any:
-        q, r = computed("qr", lambda x: tuple(np.linalg.qr(x, mode)), a)
+        q, r = computed(
+            "qr", lambda x: tuple(np.linalg.qr(x, mode)), a, loop=lambda x: _loops.qr(x, mode)
+        )
         ctx.save_for_backward(q, r)
         ctx.tall = a.shape[-2] >= a.shape[-1] and q.shape[-1] == r.shape[-1]
         return q, r
@@ -168,7 +151,10 @@ def _gaps(values: Any) -> Any:
 class _Eigh(Function):
     @staticmethod
     def forward(ctx: Any, a: Any, uplo: str) -> Any:
-        values, vectors = computed("eigh", lambda x: tuple(np.linalg.eigh(x, uplo)), a)
+        values, vectors = computed(
+            "eigh", lambda x: tuple(np.linalg.eigh(x, uplo)), a,
+            loop=lambda x: _loops.eigh(x, uplo),
+        )  # fmt: skip
         ctx.save_for_backward(values, vectors)
         return values, vectors
 
@@ -198,7 +184,10 @@ def eigvalsh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
 class _SVD(Function):
     @staticmethod
     def forward(ctx: Any, a: Any, full: bool) -> Any:
-        u, s, vh = computed("svd", lambda x: tuple(np.linalg.svd(x, full_matrices=full)), a)
+        u, s, vh = computed(
+            "svd", lambda x: tuple(np.linalg.svd(x, full_matrices=full)), a,
+            loop=lambda x: _loops.svd(x, full),
+        )  # fmt: skip
         ctx.save_for_backward(u, s, vh)
         ctx.full = full and a.shape[-1] != a.shape[-2]
         return u, s, vh
@@ -233,7 +222,10 @@ def svd(
 class _SingularValues(Function):
     @staticmethod
     def forward(ctx: Any, a: Any) -> Any:
-        u, s, vh = computed("svdvals", lambda x: tuple(np.linalg.svd(x, full_matrices=False)), a)
+        u, s, vh = computed(
+            "svdvals", lambda x: tuple(np.linalg.svd(x, full_matrices=False)), a,
+            loop=lambda x: _loops.svd(x, False),
+        )  # fmt: skip
         ctx.save_for_backward(a, u, vh)
         return s
 
@@ -256,7 +248,9 @@ def svdvals(A: Any, *, driver: str | None = None, out: Any = None) -> Any:
 class _Pinv(Function):
     @staticmethod
     def forward(ctx: Any, a: Any, rtol: float) -> Any:
-        result = computed("pinv", lambda x: np.linalg.pinv(x, rtol), a)
+        result = computed(
+            "pinv", lambda x: np.linalg.pinv(x, rtol), a, loop=lambda x: _loops.pinv(x, rtol)
+        )
         ctx.save_for_backward(a, result)
         return result
 

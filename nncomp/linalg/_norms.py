@@ -17,6 +17,7 @@ from ..functions.reduce import amax, amin, sum
 from ..functions.statistics import vector_norm as _vector_norm
 from ..functions.unary import abs
 from ..functions.views import movedim
+from . import _loops
 from ._common import computed, identity, mT, square
 from ._factor import svdvals
 from ._solve import inv
@@ -119,7 +120,7 @@ class _MatrixExp(Function):
     @staticmethod
     def forward(ctx: Any, a: Any) -> Any:
         ctx.save_for_backward(a)
-        return computed("matrix_exp", _exponential, a)
+        return computed("matrix_exp", _exponential, a, loop=_loops.matrix_exp)
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:

@@ -2,7 +2,7 @@
 
 numpy computes them; the gradients are the standard formulas (Giles, "An extended collection of
 matrix derivative results", 2008). While a graph is recorded, matrices of up to 3 rows go through
-their cofactors, which are static formulas; larger ones are refused.
+their cofactors, which are static formulas, and larger ones through the loops of _loops.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..functions.rearrange import tril, triu
 from ..functions.selection import where
 from ..functions.unary import abs, log, sign
 from ..ir import ops
+from . import _loops
 from ._common import computed, identity, made, matrix, mT, square
 
 _SMALL = 3  # rows of a matrix whose cofactors are written out
@@ -92,7 +93,7 @@ def _as_formula(a: Any) -> bool:
 class _Det(Function):
     @staticmethod
     def forward(ctx: Any, a: Any) -> Any:
-        result = computed("det", np.linalg.det, a)
+        result = computed("det", np.linalg.det, a, loop=_loops.det)
         ctx.save_for_backward(a, result)
         return result
 
@@ -101,7 +102,9 @@ class _Det(Function):
         a, result = ctx.saved_tensors
         if state.grad_enabled:
             return (grad * result)[..., None, None] * mT(inv(a))
-        return grad[..., None, None] * computed("det", _cofactor_matrix, a)
+        return grad[..., None, None] * computed(
+            "det", _cofactor_matrix, a, loop=_loops.cofactors
+        )
 
 
 def _cofactor_matrix(a: np.ndarray) -> np.ndarray:
@@ -125,7 +128,9 @@ class _Slogdet(Function):
     @staticmethod
     def forward(ctx: Any, a: Any) -> Any:
         ctx.save_for_backward(a)
-        signs, logs = computed("slogdet", lambda x: tuple(np.linalg.slogdet(x)), a)
+        signs, logs = computed(
+            "slogdet", lambda x: tuple(np.linalg.slogdet(x)), a, loop=_loops.slogdet
+        )
         ctx.mark_non_differentiable(signs)
         return signs, logs
 
@@ -153,7 +158,7 @@ def logdet(A: Any) -> Any:
 class _Inverse(Function):
     @staticmethod
     def forward(ctx: Any, a: Any) -> Any:
-        result = computed("inv", np.linalg.inv, a)
+        result = computed("inv", np.linalg.inv, a, loop=_loops.inv)
         ctx.save_for_backward(result)
         return result
 
@@ -181,7 +186,7 @@ def inv_ex(A: Any, *, check_errors: bool = False, out: Any = None) -> inv_ex_res
 class _Solve(Function):
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
-        result = computed("solve", np.linalg.solve, a, b)
+        result = computed("solve", np.linalg.solve, a, b, loop=_loops.solve)
         ctx.save_for_backward(a, result)
         return result
 

@@ -270,10 +270,7 @@ def orthogonal(
     *,
     use_trivialization: bool = True,
 ) -> Module:
-    """Keep a matrix orthogonal; ``orthogonal_map`` is matrix_exp, cayley or householder.
-
-    matrix_exp and cayley need linear algebra that only eager mode has.
-    """
+    """Keep a matrix orthogonal; ``orthogonal_map`` is matrix_exp, cayley or householder."""
     weight = _tensor_of(module, name)
     if weight.dim() < 2:
         raise ValueError(
