@@ -18,6 +18,7 @@ from .types import TensorType, bool_, float32, int64
 CENTERS = {  # kind by op
     "contract": "contract",
     "depthwise": "window",
+    "window_conv": "window",
     "window_max": "window",
     "winograd": "winograd",
 }

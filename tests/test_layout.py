@@ -341,7 +341,7 @@ def test_weights_of_few_output_channels_take_input_channels_as_columns(name):
 
 
 def test_padding_of_a_channels_last_tensor_needs_no_permute():
-    x, w = permute(x_of(2, 6, 6, 8), dims=(0, 3, 1, 2)), x_of(8, 8, 3, 3, name="w")
+    x, w = permute(x_of(2, 6, 6, 32), dims=(0, 3, 1, 2)), x_of(32, 32, 3, 3, name="w")
     graph = lowered(conv(x, w, groups=1, **plain_geometry(2, 1)))
     padded = the_contract(graph).inputs[0]
     assert padded.name == "pad" and padded.inputs[0].op is None

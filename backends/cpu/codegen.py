@@ -23,6 +23,7 @@ from .attention_plan import make_attention_plan
 from .contract_kernel import ContractKernel, plan_of
 from .run_function import RunWriter
 from .target import KERNELS, QUICK, Target
+from .window_conv import ConvKernel
 from .window_kernel import WindowKernel
 from .window_plan import make_window_plan
 from .winograd_kernel import WeightKernel, WinogradKernel
@@ -66,7 +67,8 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         units, time = contraction.plan.units, contraction.plan.nanoseconds
     elif kernel.kind == "window":
         plan = make_window_plan(kernel.extra, target)
-        WindowKernel(e, kernel, plan, isa).write()
+        writer = ConvKernel if kernel.extra.name == "window_conv" else WindowKernel
+        writer(e, kernel, plan, isa).write()
         units, time = plan.units, plan.work / isa.width * VECTOR_NS
     elif kernel.kind == "winograd":
         winograd = WinogradKernel(e, kernel, target, isa)

@@ -57,10 +57,9 @@ def lower_contractions(graph: Graph, target: Target, constant: Iterable[str] = (
     def visit_conv(node: Node, operands: tuple[Node, ...]) -> Node | None:
         if not _is_candidate(node, (*CONVS, "max_pool")):
             return None
-        found = lower_window(node, operands)
-        if found is not None or node.name == "max_pool":
-            return found
-        found = lower_winograd(node, operands, target, known)
+        if node.name == "max_pool":
+            return lower_window(node, operands)
+        found = lower_winograd(node, operands, target, known) or lower_window(node, operands)
         return found or lower_conv(node, operands, target)
 
     graph = sink_permutes(rebuild(graph, visit_conv))

@@ -1,27 +1,54 @@
-"""Depthwise convolutions and max pooling as windows over channels-last tensors.
+"""Depthwise and narrow convolutions and max pooling as windows over channels-last tensors.
 
 A convolution with one input channel per group has nothing to contract, but its channels lie side by
 side once the layout is channels last: they become `depthwise` nodes. The gradient of the input is
-the same with the taps turned round (with gaps of zeros between pixels for a stride above 1).
+the same with the taps turned round (with gaps of zeros between pixels for a stride above 1). A
+convolution is narrow if all its weights lie in L1 beside what it reads: a register tile of a matrix
+product has no advantage then, and a window needs no padding.
 """
 
 from __future__ import annotations
+
+from math import prod
 
 from nncomp.ir.graph import Node, build_node
 from nncomp.ir.op import OPS
 from nncomp.ir.ops import flip, reshape
 
-from .layout_conv import channels_first, channels_last, dilated
+from .layout_conv import PLANES, channels_first, channels_last, dilated
 from .layout_product import shaped, transposed
 from .window_plan import WIDEST
 
 FEW = 8  # channels that are too few for a vector
+NARROW = 20 << 10  # bytes of weights that stay in L1
 
 
 def lower_window(node: Node, operands: tuple[Node, ...]) -> Node | None:
     """A float conv, conv_transpose or max_pool as a window over channels; None if it is none."""
     lower = WINDOWS.get(node.name)
     return lower(node, *operands, **node.attrs) if lower else None
+
+
+def _conv(node: Node, x, w, *, stride, padding, dilation, groups) -> Node | None:
+    geometry = dict(stride=stride, padding=padding, dilation=dilation)
+    if _is_narrow(x, w, groups):
+        taps = transposed(w, (*range(2, len(w.shape)), 1, 0))
+        attrs = {name: _frozen(value) for name, value in geometry.items()}
+        operands = (channels_last(x), taps)
+        return channels_first(build_node(OPS["window_conv"], operands, attrs, node.loc))
+    return _depthwise(node, x, w, **geometry, groups=groups)
+
+
+def _frozen(rows) -> tuple:
+    return tuple(tuple(x) if isinstance(x, (tuple, list)) else x for x in rows)
+
+
+def _is_narrow(x: Node, w: Node, groups: int) -> bool:
+    """Several taps, weights that stay in L1, and neither planes to read nor too wide a window."""
+    taps, planes = w.shape[2:], 1 < x.shape[1] <= PLANES
+    if groups > 1 or planes or not 1 < prod(taps) or taps[-1] > WIDEST or w.shape[0] < FEW:
+        return False
+    return w.type.size * w.type.dtype.itemsize <= NARROW
 
 
 def _depthwise(node: Node, x, w, *, stride, padding, dilation, groups) -> Node | None:
@@ -95,4 +122,4 @@ def _max_pool(node: Node, x, *, kernel, stride, padding, dilation) -> Node | Non
     return channels_first(build_node(OPS["window_max"], (channels_last(x),), attrs, node.loc))
 
 
-WINDOWS = {"conv": _depthwise, "conv_transpose": _depthwise_transposed, "max_pool": _max_pool}
+WINDOWS = {"conv": _conv, "conv_transpose": _depthwise_transposed, "max_pool": _max_pool}

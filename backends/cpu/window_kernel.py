@@ -27,7 +27,7 @@ from .contract_index import Index, add, each, high, low, mul, unravel, value
 from .window_plan import Axis, Block, WindowPlan
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     """Where the operands of a vector of channels begin: image and first channel."""
 
     x: Value
@@ -47,9 +47,10 @@ class WindowKernel(ArgExpressions):
         self.sums = [x for x in walk(self.roots) if isinstance(x, Accumulator)]
         rank, loops = len(plan.axes), kernel.extra.loops
         self.image, self.places, self.channel = loops[0], loops[1 : 1 + rank], loops[-1]
-        self.multiple = loops[-2] if self.w else None
+        self.multiple = loops[1 + rank] if len(loops) > rank + 2 else None
         sizes = [a.size for a in plan.axes]
-        self.strides = [plan.channels * prod(sizes[k + 1 :]) for k in range(rank)]
+        self.step = self.x.type.shape[-1]  # from one pixel to the next
+        self.strides = [self.step * prod(sizes[k + 1 :]) for k in range(rank)]
 
     def write(self) -> None:
         plan, e = self.plan, self.e
@@ -72,11 +73,7 @@ class WindowKernel(ArgExpressions):
 
         def vector(at: Index, lanes: int = plan.lanes, mask: Value | None = None) -> None:
             base = mul(e, at, plan.lanes)
-            source = _Source(
-                self._at(self.x, base, x),
-                self._at(self.w, base, w) if w else None,
-                Lanes(self.channel, lanes, value(base), mask),
-            )
+            source = self._source(base, x, w, Lanes(self.channel, lanes, value(base), mask))
             with self._inside({}, source.lanes):
                 self._space(0, [], source, rows)
 
@@ -95,6 +92,10 @@ class WindowKernel(ArgExpressions):
             with e.when(e.binary("icmp eq", part, value(last)), "rest"):
                 vector(whole, lanes, mask)
 
+    def _source(self, base: Index, x: Value, w: Value | None, lanes: Lanes) -> Source:
+        """The operands of the channels from `base` on."""
+        return Source(self._at(self.x, base, x), self._at(self.w, base, w) if w else None, lanes)
+
     # -- space ---------------------------------------------------------------------------------
 
     def _rows(self, block: Index) -> tuple[Index, Index]:
@@ -107,7 +108,7 @@ class WindowKernel(ArgExpressions):
         end = add(e, begin, plan.rows)
         return begin, low(e, end, extent) if extent % plan.rows else end
 
-    def _space(self, axis: int, taps: list, source: _Source, rows) -> None:
+    def _space(self, axis: int, taps: list, source: Source, rows) -> None:
         """The loops over the outer axes, then the blocks of the last one.
 
         `taps` has (axis, row of the first tap, begin and end of the taps inside) for each axis.
@@ -143,7 +144,7 @@ class WindowKernel(ArgExpressions):
 
     # -- blocks --------------------------------------------------------------------------------
 
-    def _block(self, block: Block, taps: list, source: _Source) -> None:
+    def _block(self, block: Block, taps: list, source: Source) -> None:
         def one(number: Index) -> None:
             start = add(self.e, mul(self.e, number, block.width), block.start)
             results = self._taps(0, taps, start, block, source, self._zero(block, source))
@@ -152,7 +153,7 @@ class WindowKernel(ArgExpressions):
 
         each(self.e, 0, block.count, one, "block")
 
-    def _zero(self, block: Block, source: _Source) -> list[Value]:
+    def _zero(self, block: Block, source: Source) -> list[Value]:
         type = vector_type(compute_type(self.dtype.name), source.lanes.count)
         return [self.e.const(type, 0 if self.w else lowest(self.dtype))] * block.width
 
@@ -173,33 +174,36 @@ class WindowKernel(ArgExpressions):
             loop.next(*self._taps(level + 1, taps, start, block, inner, loop.carry))
         return loop.result
 
-    def _columns(self, start: Index, block: Block, source: _Source, sums: list[Value]):
+    def _columns(self, start: Index, block: Block, source: Source, sums: list[Value]):
         """One row of taps: every column of the input is loaded once, for all windows over it."""
-        a, e, sums = self.plan.axes[-1], self.e, list(sums)
-        step = self.plan.channels
-        x, first = source.x, 0
-        if isinstance(start, int):
-            first = a.first(start)
-        else:
-            x = self._at(self.x, mul(e, add(e, mul(e, start, a.stride), -a.low), step), x)
-        weights = {}
-        for column, uses in sorted(_uses(a, block.width).items()):
-            if isinstance(start, int) and not 0 <= first + column < a.size:
-                continue
-            loaded = self._fetch(self.x, x, (first + column) * step, source)
+        sums, weights = list(sums), {}
+        x, columns = self._window(start, block, source.x)
+        for column, uses in columns:
+            loaded = self._fetch(self.x, x, column * self.step, source)
             for pixel, tap in uses:
                 if self.w and tap not in weights:
-                    offset = tap * self.plan.multiplier * step
+                    offset = tap * prod(self.w.type.shape[-2:])
                     weights[tap] = self._fetch(self.w, source.w, offset, source)
                 sums[pixel] = self._joined(sums[pixel], loaded, weights.get(tap))
         return sums
+
+    def _window(self, start: Index, block: Block, x: Value):
+        """(where columns count from, (column, its windows and taps)) of a block at `start`."""
+        a, e, first = self.plan.axes[-1], self.e, 0
+        columns = sorted(_uses(a, block.width).items())
+        if isinstance(start, int):
+            first = a.first(start)
+            columns = [(c, uses) for c, uses in columns if 0 <= first + c < a.size]
+        else:
+            x = self._at(self.x, mul(e, add(e, mul(e, start, a.stride), -a.low), self.step), x)
+        return x, [(first + column, uses) for column, uses in columns]
 
     def _joined(self, total: Value, x: Value, w: Value | None) -> Value:
         if w is None:
             return emit_scalar(self.e, "maximum", [total, x], self.dtype.name, self.isa.fma)
         return self.e.intrinsic("fmuladd", x, w, total)
 
-    def _fetch(self, buffer, base: Value, offset: int, source: _Source) -> Value:
+    def _fetch(self, buffer, base: Value, offset: int, source: Source) -> Value:
         at = self._at(buffer, offset, base)
         return load_lanes(self.e, self.dtype, at, source.lanes.count, source.lanes.mask)
 

@@ -64,7 +64,8 @@ class WindowPlan:
     images: int
     axes: tuple[Axis, ...]
     multiplier: int
-    channels: int
+    depth: int  # input channels that a window sums over
+    channels: int  # of the result, which lanes run over
     lanes: int
     blocks: tuple[Block, ...]
     rows: int  # window positions along the first of several spatial axes, in one unit
@@ -86,7 +87,7 @@ class WindowPlan:
     def work(self) -> int:
         """Multiply-adds of the whole kernel."""
         places = prod(a.out * a.kernel for a in self.axes)
-        return self.images * places * self.multiplier * self.channels
+        return self.images * places * self.depth * self.multiplier * self.channels
 
 
 def window_axes(slide: Slide) -> tuple[Axis, ...]:
@@ -105,7 +106,9 @@ def window_axes(slide: Slide) -> tuple[Axis, ...]:
 def make_window_plan(slide: Slide, target: Target) -> WindowPlan:
     """Choose vectors, blocks and units for a machine."""
     axes, (images, *_, channels) = window_axes(slide), slide.a.type.shape
-    multiplier = slide.b.type.shape[-2] if slide.b else 1
+    multiplier, depth = slide.b.type.shape[-2] if slide.b else 1, 1
+    if slide.name == "window_conv":
+        multiplier, depth, channels = 1, channels, slide.b.type.shape[-1]
     width = target.vector_bits // (64 if slide.a.type.dtype.name == "float64" else 32)
     pair = 2 if target.vector_registers >= 32 and channels > width else 1
     lanes = width * pair
@@ -113,7 +116,7 @@ def make_window_plan(slide: Slide, target: Target) -> WindowPlan:
         lanes //= 2
     blocks = _blocks(axes[-1], _most_pixels(axes[-1], pair, target, slide.b is not None))
     rows, vectors = _unit(max(images * multiplier, 1), axes, -(-channels // lanes))
-    return WindowPlan(images, axes, multiplier, channels, lanes, blocks, rows, vectors)
+    return WindowPlan(images, axes, multiplier, depth, channels, lanes, blocks, rows, vectors)
 
 
 def _unit(times: int, axes: tuple[Axis, ...], vectors: int) -> tuple[int, int]:

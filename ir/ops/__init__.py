@@ -1,7 +1,7 @@
 """All primitive ops, one definition each. Importing this package fills `nncomp.ir.op.OPS`."""
 
 from .attention import attention
-from .channels_last import depthwise, window_max
+from .channels_last import depthwise, window_conv, window_max
 from .contraction import contract, conv, conv_transpose, conv_weight, matmul
 from .creation import full, full_like, iota, iota_like, random_bits, zeros_like
 from .elementwise import (
@@ -58,5 +58,5 @@ __all__ = [
     "log1p", "lt", "matmul", "max_pool", "maximum", "minimum", "mul", "neg", "pad", "permute",
     "pow", "prod", "random_bits", "remainder", "reshape", "round", "scan", "shift_left",
     "shift_right", "sigmoid", "sin", "slice", "sqrt", "sub", "sum", "take", "tanh", "unfold",
-    "where", "window_max", "winograd", "winograd_weight", "zeros_like",
+    "where", "window_conv", "window_max", "winograd", "winograd_weight", "zeros_like",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
-"""Windows that slide over [N, *S, C] with every channel on its own: what backends lower to.
+"""Windows that slide over channels-last tensors [N, *S, C]: what backends lower to.
 
-A depthwise convolution and a max pooling of channels-last tensors read the same window of each
-channel, so the channels are what a vector runs over. Backends choose these ops with the layout;
-they are no part of what a user's graph is traced to.
+A depthwise convolution and a max pooling read the same window of each channel, and a narrow
+convolution gives few channels, so the channels of the result are what a vector runs over. Backends
+choose these ops with the layout; they are no part of what a user's graph is traced to.
 """
 
 from __future__ import annotations
@@ -67,6 +67,44 @@ class depthwise(Op):
             return k.mul(value, w((*taps, m, channel)))
 
         return k.reduce("add", kernel, body, x.dtype)
+
+
+@op
+class window_conv(Op):
+    """x [N, *S, C] under weights [*K, C, O] -> [N, *S', O]: a convolution whose padding is inside.
+
+    `padding` holds (low, high) zeros per axis.
+    """
+
+    differentiable = False
+
+    def type(x, w, *, stride, padding, dilation):
+        out = _places("window_conv", x, w.shape[:-2], stride, padding, dilation)
+        ok = w.shape[-2] == x.shape[-1] and w.dtype is x.dtype and x.dtype.kind == "f"
+        require(ok, f"window_conv: weights {w} do not fit the channels of {x}")
+        return TensorType((x.shape[0], *out, w.shape[-1]), x.dtype)
+
+    def eval(x, w, *, stride, padding, dilation):
+        wide = np.dtype(np.float32) if x.dtype.itemsize == 2 else x.dtype
+        rank, kernel = len(stride), w.shape[:-2]
+        space = np.moveaxis(_padded(x.astype(wide, copy=False), padding), -1, 1)
+        view = sliding(space, kernel, stride, dilation)  # N C *out *K
+        taps = [*range(rank + 2, 2 * rank + 2), 1]
+        out = np.tensordot(view, w.astype(wide, copy=False), (taps, [*range(rank + 1)]))
+        return np.ascontiguousarray(out.astype(x.dtype, copy=False))
+
+    def element(k, idx, x, w, *, stride, padding, dilation):
+        kernel = w.shape[:-2]
+        geometry = windows(kernel, stride, padding, dilation)
+        image, *places, out = idx
+
+        def body(at_):
+            *taps, channel = at_
+            inside, at = window_position(k, places, taps, geometry, x.shape[1:-1])
+            value = k.guarded(inside, lambda: x((image, *at, channel)), k.const(0, x.dtype))
+            return k.mul(value, w((*taps, channel, out)))
+
+        return k.reduce("add", (*kernel, x.shape[-1]), body, x.dtype)
 
 
 @op
