@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from nncomp.ir.graph import Graph, Node, rebuild
+from nncomp.ir.graph import Graph, Node, build_node, rebuild
 from nncomp.ir.passes.hoist import parameter_only
 from nncomp.ir.passes.sink_permutes import sink_permutes
 
@@ -62,7 +62,7 @@ def lower_contractions(graph: Graph, target: Target, constant: Iterable[str] = (
         found = lower_winograd(node, operands, target, known) or lower_window(node, operands)
         return found or lower_conv(node, operands, target)
 
-    graph = sink_permutes(rebuild(graph, visit_conv))
+    graph = sink_permutes(_turned(rebuild(graph, visit_conv)))
     users, results = graph.users(), frozenset(graph.outputs)
     prepared = parameter_only(graph, constant)
 
@@ -74,6 +74,24 @@ def lower_contractions(graph: Graph, target: Target, constant: Iterable[str] = (
         return lower_matmul(node, operands, known, readers, target)
 
     return rebuild(graph, visit_matmul)
+
+
+def _turned(graph: Graph) -> Graph:
+    """Products that are only read transposed, such as gradients of weights, as b^T @ a^T.
+
+    Before permutes sink: behind elementwise nodes they would no longer be met.
+    """
+    users, results = graph.users(), frozenset(graph.outputs)
+
+    def visit(node: Node, operands: tuple[Node, ...]) -> Node | None:
+        if not _is_candidate(node, ("matmul",)) or node in results:
+            return None
+        if not all(_is_transpose(u, len(node.shape)) for u in users[node]):
+            return None
+        a, b = operands
+        return _transpose(build_node(node.op, (_transpose(b), _transpose(a)), {}, node.loc))
+
+    return rebuild(graph, visit)
 
 
 def _is_candidate(node: Node, names) -> bool:
