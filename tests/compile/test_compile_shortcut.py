@@ -383,7 +383,10 @@ def test_many_threads_at_once():
     for t in threads:
         t.join()
     assert not errors, errors
-    assert hits(compiled) >= 30
+    before = hits(compiled)  # while another thread was in it, calls took the long way
+    with torch.no_grad():
+        compiled(inputs[0])
+    assert hits(compiled) == before + 1
 
 
 def test_a_new_pool_is_noticed(monkeypatch):
