@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from nncomp.ir.cost import scalar_cost
-from nncomp.ir.loops import Accumulator, Buffer, Call, Contract, Kernel, roots_of, walk
+from nncomp.ir.loops import (
+    Accumulator,
+    Buffer,
+    Call,
+    Const,
+    Contract,
+    Expr,
+    Kernel,
+    roots_of,
+    walk,
+)
 
 from ..arg_reductions import ArgExpressions
-from ..expressions import Isa, Lanes
+from ..expressions import Isa, Lanes, Scope
 from ..llvm import Emitter, Value
 from ..map_kernel import store_value
 from ..scalar import memory_type
@@ -36,7 +46,8 @@ class ContractKernel(ArgExpressions):
     """Writes one contraction kernel; units of work are the plan's.
 
     The epilogue is written behind each vector of sums; a long one is a function of its own, called
-    from there, because a tile has dozens of vectors.
+    from there, because a tile has dozens of vectors. What is the same everywhere is computed first,
+    and functions find it in a frame: the addresses of the buffers, then such values.
     """
 
     def __init__(self, e: Emitter, kernel: Kernel, plan: Plan, isa: Isa):
@@ -46,12 +57,17 @@ class ContractKernel(ArgExpressions):
         self.accumulators = [x for x in values if isinstance(x, Accumulator)]
         cost = sum(scalar_cost(x.name) if isinstance(x, Call) else 1 for x in values)
         self.is_long = cost > LONG
+        self.fixed = _fixed(values)
+        self.frame = Value("null", "ptr")
         self._functions: dict[str, str] = {}  # text by the vector and the mask it is for
 
     def write(self) -> None:
         begin, end = Value("%begin", "i64"), Value("%end", "i64")
         a = self._operand(self.extra.a, self.extra.geometry["a_offset"])
         b = self._operand(self.extra.b, self.extra.geometry["b_offset"])
+        self.hoist(self.fixed)
+        if self.is_long:
+            self._fill_frame()
         finish = self._call_finisher if self.is_long else self._finish
         emit_contraction(self.e, self.plan, a, b, begin, end, finish)
 
@@ -80,10 +96,26 @@ class ContractKernel(ArgExpressions):
             store_value(self, s, self.value(s.value))
         self.leave()
 
+    def _fill_frame(self) -> None:
+        values = [*self.pointers.values(), *map(self.value, self.fixed)]
+        self.frame = self.e.emit("ptr", f"alloca [{len(values)} x i64], align 64", "frame")
+        for place, value in enumerate(values):
+            self.e.store(value, self.e.gep("i64", self.frame, place), 8)
+
+    def _read_frame(self, frame: Value) -> None:
+        """In a function: the buffers and the fixed values from the frame."""
+        e, types = self.e, [self.scope.known[id(x)].type for x in self.fixed]
+        places = [e.gep("i64", frame, k) for k in range(len(self.pointers) + len(types))]
+        for slot, place in zip(self.pointers, places, strict=False):
+            self.pointers[slot] = e.load("ptr", place, 8, "b")
+        self.scope = Scope()
+        for x, type, place in zip(self.fixed, types, places[len(self.pointers) :], strict=True):
+            self.scope.known[id(x)] = e.load(type, place, 8, "fixed")
+
     def _call_finisher(self, e, acc: Value, batch, m, n: Value, mask: Value | None) -> None:
         """The same by calling a function."""
         key = f"{acc.type} {mask.ref if mask else ''}"
-        given = [acc, *batch, *m, n, *self.pointers.values()]
+        given = [acc, *batch, *m, n, self.frame]
         if key not in self._functions:
             self._functions[key] = ""  # takes its number
             name = f"@{self.kernel.name}_finish{len(self._functions)}"
@@ -92,18 +124,23 @@ class ContractKernel(ArgExpressions):
         e.do(f"call void {name}({', '.join(map(str, given))})")
 
     def _finisher(self, name: str, given: list[Value], batch: int, mask: Value | None) -> str:
-        count = len(given) - len(self.pointers)
-        inside = [Value(f"%a{k}", v.type) for k, v in enumerate(given[:count])]
-        e, outer = type(self.e)(), self.e
-        self.e = e
-        acc, *indices, n = inside
+        inside = [Value(f"%a{k}", v.type) for k, v in enumerate(given)]
+        acc, *indices, n, frame = inside
+        e, before = type(self.e)(), (self.e, self.scope, self.pointers)
+        self.e, self.pointers = e, dict(self.pointers)
+        self._read_frame(frame)
         self._finish(e, acc, indices[:batch], indices[batch:], n, mask)
-        self.e = outer
+        self.e, self.scope, self.pointers = before
         e.do("ret void")
-        outer.declarations |= e.declarations
-        outer.globals |= e.globals
-        parameters = ", ".join(map(str, [*inside, *self.pointers.values()]))
-        return e.function(f"internal void {name}({parameters})")
+        self.e.declarations |= e.declarations
+        self.e.globals |= e.globals
+        return e.function(f"internal void {name}({', '.join(map(str, inside))})")
+
+
+def _fixed(values: list[Expr]) -> list[Expr]:
+    """What does not vary but is an operand of something that does."""
+    used = (x for y in values if y.vars for x in y.operands if not x.vars)
+    return [x for x in dict.fromkeys(used) if not isinstance(x, Const)]
 
 
 def plan_of(kernel: Kernel, target) -> Plan:

@@ -18,7 +18,7 @@ from ..pieces import is_long_concat
 from ..types import TensorType
 
 MAX_NODES = 48
-MAX_BUFFERS = 14
+MAX_BUFFERS = 22
 MAX_CODE = 320  # vector instructions: some tens of kilobytes of text
 SCRATCH = 4096  # elements of a row that a kernel can keep for itself
 FREE_WORK = 8192  # operations on single elements that cost less than one more kernel

@@ -81,7 +81,8 @@ class Adam(Optimizer):
         steps = state["step"].double()
         step_size = lr / (1 - beta1**steps)
         root = nncomp.sqrt(1 - beta2**steps)
-        denominator = nncomp.sqrt(square) / root + group["eps"]
+        # one division per element is enough: 1 / root is a number
+        denominator = nncomp.sqrt(square) * (1 / root) + group["eps"]
         param.sub_(average * step_size / denominator)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
