@@ -17,6 +17,7 @@ from nncomp.backends.cpu.contract_index import Index, add, dot, each, high, low,
 from nncomp.backends.llvm import Emitter, Value, vector_type
 
 Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None], None]
+Fetch = Callable[[Emitter, list[Value], list[Value], Value], None]
 
 
 class _Column(NamedTuple):
@@ -35,17 +36,20 @@ class _Unit(NamedTuple):
     b: Value
     batch: list[Value]
     finish: Finish
+    fetch: Fetch | None
 
 
 def emit_contraction(
-    e: Emitter, plan: Plan, a: Value, b: Value, begin: Value, end: Value, finish: Finish
-) -> None:
+    e: Emitter, plan: Plan, a: Value, b: Value, begin: Value, end: Value, finish: Finish,
+    fetch: Fetch | None = None,
+) -> None:  # fmt: skip
     """Write the loops over units begin..end (i64 values, 0 <= begin <= end <= plan.units); with
     begin > end over units end..begin, from the last one down.
 
     For each vector of results, `finish(e, acc, batch, m, n, mask)` is called with the accumulators,
     the indices of the batch and m dims, the first column, and the mask of the columns that exist
     (None for all). A unit's result does not depend on begin and end. Tiles walk m in any order.
+    Before a tile is computed, `fetch(e, batch, m, n)` may ask for what `finish` will need.
     """
     if not plan.units:
         return
@@ -61,6 +65,7 @@ def emit_contraction(
             _move(e, plan.spec.b_type, b, dot(e, batch, [d.b for d in plan.spec.batch])),
             [value(i) for i in batch],
             finish,
+            fetch,
         )
         rows = _span(e, row, plan.row_block, plan.row_tiles)
         columns = _span(e, column, plan.column_block, plan.column_tiles)
@@ -130,12 +135,19 @@ def _row_writer(e: Emitter, plan: Plan, unit: _Unit, run: Run, columns: Run, fir
         start = add(e, mul(e, place, run.step), run.start)
         corner = dot(e, [*outer, start], [d.a for d in dims[: plan.cut + 1]])
         a = _move(e, plan.spec.a_type, unit.a, corner)
+
+        def places() -> Iterator[tuple[list[Value], Value, _Column]]:
+            for at in rows:
+                m = _m_indices(e, plan, [*outer, add(e, start, at[0]), *at[1:]])
+                for column in vectors:
+                    yield m, value(add(e, n, column.at)), column
+
+        if unit.fetch:
+            for m, where, _ in places():
+                unit.fetch(e, unit.batch, m, where)
         sums = _accumulate(e, plan, a, unit.b, list(rows.values()), vectors)
-        for at in rows:
-            m = _m_indices(e, plan, [*outer, add(e, start, at[0]), *at[1:]])
-            for column in vectors:
-                where = value(add(e, n, column.at))
-                unit.finish(e, sums.pop(0), unit.batch, m, where, column.mask)
+        for m, where, column in places():
+            unit.finish(e, sums.pop(0), unit.batch, m, where, column.mask)
 
     return write
 

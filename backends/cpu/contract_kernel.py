@@ -11,6 +11,8 @@ from nncomp.ir.loops import (
     Contract,
     Expr,
     Kernel,
+    Load,
+    index_reads,
     roots_of,
     walk,
 )
@@ -58,6 +60,9 @@ class ContractKernel(ArgExpressions):
         cost = sum(scalar_cost(x.name) if isinstance(x, Call) else 1 for x in values)
         self.is_long = cost > LONG
         self.fixed = _fixed(values)
+        self.streams = [(s.buffer, s.offset, 1) for s in kernel.stores]
+        loads = [x for x in values if isinstance(x, Load) and not index_reads(x.offset)]
+        self.streams += [(x.buffer, x.offset, 0) for x in loads if len(x.offset.vars) > 1]
         self.frame = Value("null", "ptr")
         self._functions: dict[str, str] = {}  # text by the vector and the mask it is for
 
@@ -68,8 +73,12 @@ class ContractKernel(ArgExpressions):
         self.hoist(self.fixed)
         if self.is_long:
             self._fill_frame()
-        finish = self._call_finisher if self.is_long else self._finish
-        emit_contraction(self.e, self.plan, a, b, begin, end, finish)
+        if self.is_long and self.extra.loops[-1] is not None:
+            fetch = self._fetch
+            emit_contraction(self.e, self.plan, a, b, begin, end, self._call_finisher, fetch)
+        else:
+            finish = self._call_finisher if self.is_long else self._finish
+            emit_contraction(self.e, self.plan, a, b, begin, end, finish)
 
     def finishers(self) -> list[str]:
         """The functions that `write` calls."""
@@ -80,6 +89,17 @@ class ContractKernel(ArgExpressions):
         if not offset:
             return pointer
         return self.e.gep(memory_type(buffer.type.dtype.name), pointer, offset)
+
+    def _fetch(self, e, batch, m, n: Value) -> None:
+        """Prefetch what the epilogue reads and writes of tensors as large as the result."""
+        *outer, column = self.extra.loops
+        bound = {v: x for v, x in zip(outer, [*batch, *m], strict=True) if v is not None}
+        self.enter({**bound, column: n})
+        for buffer, offset, write in self.streams:
+            place = self.place(buffer, offset)
+            hints = (Value(str(k), "i32") for k in (write, 3, 1))  # for writing, keep near, data
+            e.call_void("llvm.prefetch.p0", place, *hints)
+        self.leave()
 
     def _finish(self, e, acc: Value, batch, m, n: Value, mask: Value | None) -> None:
         """One vector of finished sums: run the epilogue on it and store."""
