@@ -194,92 +194,6 @@ def _stamp(value, known: set[Node], loc: Loc):
             stack.extend(node.inputs)
 
 
-# -- loops ----------------------------------------------------------------------------------------
-
-
-def scan_vjp(g, y, xs, body: Graph, carries: int, consts: int, length: int, reverse: bool):
-    """Gradients of `scan`: the loop once more, keeping each turn's carries, then a loop backwards.
-
-    `g`, `y`, `xs` are the cotangents, results and operands; they may be Nodes or Tensors. Entries
-    of `g` may be None. Integer operands get None.
-    """
-    scan = OPS["scan"]
-    sizes = dict(length=length, consts=consts)
-    g = [_zeros_of(r) if part is None else part for part, r in zip(g, y, strict=True)]
-    n = carries + consts
-    stacking = stacking_body(body, carries)
-    again = scan(*xs, body=stacking, carries=carries, reverse=reverse, **sizes)
-    history = again[len(body.outputs) :]
-    backward = _backward_body(body, carries, consts)
-    state = [x for x, node in zip(g[:carries], body.outputs, strict=False) if is_float(node.type)]
-    fixed = [
-        _zeros_of(x)
-        for x, node in zip(xs[carries:n], body.inputs[carries:n], strict=True)
-        if is_float(node.type)
-    ]
-    stacked = [
-        x
-        for x, node in zip(g[carries:], body.outputs[carries:], strict=True)
-        if is_float(node.type)
-    ]
-    found = scan(
-        *state,
-        *fixed,
-        *xs[carries:n],
-        *stacked,
-        *history,
-        *xs[n:],
-        body=backward,
-        carries=len(state) + len(fixed),
-        reverse=not reverse,
-        **sizes,
-    )
-    results = iter(found if isinstance(found, tuple) else (found,))
-    return tuple(next(results) if is_float(node.type) else None for node in body.inputs)
-
-
-def stacking_body(body: Graph, carries: int) -> Graph:
-    """`body` that also puts out the carries it started from."""
-    outputs = (*body.outputs, *body.inputs[:carries])
-    return Graph(f"{body.name}_keep", body.inputs, outputs)
-
-
-def _backward_body(body: Graph, carries: int, consts: int) -> Graph:
-    """One turn backwards.
-
-    Carries: cotangents of the float carries, sums for the float consts. Consts: the consts. Slices:
-    cotangents of the float ys, the turn's carries, the turn's xs.
-    """
-    n = carries + consts
-    taken = set(body.input_names)
-    cotangents = [
-        input_node(fresh_name(f"g{i}", taken), o.type) if is_float(o.type) else None
-        for i, o in enumerate(body.outputs)
-    ]
-    sums = [
-        input_node(fresh_name(f"sum{i}", taken), x.type)
-        for i, x in enumerate(body.inputs[carries:n])
-        if is_float(x.type)
-    ]
-    wanted = [x for x in body.inputs if is_float(x.type)]
-    found = backprop(body.outputs, cotangents, wanted)
-    gradient = {x: found.get(x) or zeros(x.type) for x in wanted}
-    state = [gradient[x] for x in body.inputs[:carries] if x in gradient]
-    consts_in = body.inputs[carries:n]
-    pairs = zip(sums, [x for x in consts_in if x in gradient], strict=True)
-    totals = [total + found[x] if x in found else total for total, x in pairs]
-    slices = [gradient[x] for x in body.inputs[n:] if x in gradient]
-    inputs = (
-        *(c for c in cotangents[:carries] if c is not None),
-        *sums,
-        *consts_in,
-        *(c for c in cotangents[carries:] if c is not None),
-        *body.inputs[:carries],
-        *body.inputs[n:],
-    )
-    return Graph(f"{body.name}_vjp", inputs, (*state, *totals, *slices))
-
-
 # -- helpers --------------------------------------------------------------------------------------
 
 
@@ -294,12 +208,6 @@ def has_float(type) -> bool:
 def zeros(type: TensorType) -> Node:
     value = 0.0 if type.dtype.is_floating_point else 0
     return build_node(OPS["full"], (), dict(value=value, shape=type.shape, dtype=type.dtype))
-
-
-def _zeros_of(x):
-    from .ops import zeros_like
-
-    return zeros_like(x)
 
 
 def fresh_name(name: str, taken: set[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nncomp.ir.cost import scalar_cost
+from nncomp.ir.index import Var
 from nncomp.ir.loops import (
     Accumulator,
     Buffer,
@@ -92,19 +93,28 @@ class ContractKernel(ArgExpressions):
 
     def _fetch(self, e, batch, m, n: Value) -> None:
         """Prefetch what the epilogue reads and writes of tensors as large as the result."""
-        *outer, column = self.extra.loops
-        bound = {v: x for v, x in zip(outer, [*batch, *m], strict=True) if v is not None}
-        self.enter({**bound, column: n})
+        self.enter({**self._bound(batch, m), self.extra.loops[-1]: n})
         for buffer, offset, write in self.streams:
             place = self.place(buffer, offset)
             hints = (Value(str(k), "i32") for k in (write, 3, 1))  # for writing, keep near, data
             e.call_void("llvm.prefetch.p0", place, *hints)
         self.leave()
 
+    def _bound(self, batch: list[Value], m: list[Value]) -> dict[Var, Value]:
+        """The loops around a vector of results."""
+        g = self.extra.geometry
+        if g.get("merged"):
+            row, *inner = m
+            for (extent, _), index in zip(g["m"][1:], inner, strict=True):
+                row = self.e.binary("mul", row, self.e.const("i64", extent), "row")
+                row = self.e.binary("add", row, index, "row")
+            m = [row]
+        outer = self.extra.loops[:-1]
+        return {v: x for v, x in zip(outer, [*batch, *m], strict=True) if v is not None}
+
     def _finish(self, e, acc: Value, batch, m, n: Value, mask: Value | None) -> None:
         """One vector of finished sums: run the epilogue on it and store."""
-        *outer, column = self.extra.loops
-        bound = {v: x for v, x in zip(outer, [*batch, *m], strict=True) if v is not None}
+        column, bound = self.extra.loops[-1], self._bound(batch, m)
         if column is None:
             acc = e.emit(acc.scalar_type, f"extractelement {acc}, i64 0", "acc")
             self.enter(bound)

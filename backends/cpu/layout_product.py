@@ -20,9 +20,11 @@ from nncomp.ir.op import OPS
 from nncomp.ir.ops import pad, permute, reshape, slice
 
 from ..scalar_types import memory_type
-from .contract import Contraction, Dim, panel_width, wants_packed
+from .contract import SIZES, Contraction, Dim, panel_width, wants_packed
 from .target import Target
 
+# Bytes between rows of a left operand, terms and columns of the result that make a copy worth it
+FAR_ROWS, DEEP, WIDE = 2048, 64, 128
 VIEWS = frozenset({"permute", "expand", "slice", "reshape"})
 Position = tuple[Index, ...]
 
@@ -172,6 +174,8 @@ class Product:
             panel = panel_width(target, memory_type(self.right.dtype.name), self.n.extent)
             self.b = self._packed(panel)
         self._fold_batch()
+        if rows := self._left_panel():
+            self._pack_left(rows)
         attrs = dict(
             batch=tuple((v.extent, self.a.stride(v), self.b.stride(v)) for v in self.batch),
             m=tuple((v.extent, self.a.stride(v)) for v in self.m),
@@ -182,6 +186,8 @@ class Product:
             a_offset=self.a.offset.const,
             b_offset=self.b.offset.const,
         )
+        if rows:
+            attrs["merged"] = True
         return build_node(OPS["contract"], (self.a.node, self.b.node), attrs, loc)
 
     def _contraction(self) -> Contraction:
@@ -213,6 +219,36 @@ class Product:
         packed = permute(source, dims=dims)
         start = (*place[:lead], Index(), *place[lead:-1], Index())
         return stored(packed, start)
+
+
+    def _left_panel(self) -> int:
+        """Rows of the panels that a transposed left operand is copied into; 0 to leave it.
+
+        It holds the rows of the result side by side. Where its own rows are far apart, a walk down
+        the sum meets a new line at each step, and all of them in few sets of the caches.
+        """
+        size = SIZES[memory_type(self.left.dtype.name)]
+        if self.batch or len(self.m) != 1 or self.a.stride(self.m[0]) != 1:
+            return 0
+        rows, depth = self.m[0].extent, prod(v.extent for v in self.k)
+        strides = [rows * prod(v.extent for v in self.k[i + 1 :]) for i in range(len(self.k))]
+        is_whole = self.a.offset.const == 0 and self.a.node.type.size == rows * depth
+        if not is_whole or strides != [self.a.stride(v) for v in self.k]:
+            return 0
+        if rows * size < FAR_ROWS or depth < DEEP or self.n.extent < WIDE:
+            return 0
+        return next((n for n in (32, 16) if rows % n == 0), 0)
+
+    def _pack_left(self, panel: int) -> None:
+        """The left operand [k.., m] as [m / panel, k.., panel]."""
+        rows, depth = self.m[0].extent, prod(v.extent for v in self.k)
+        source = reshape(self.a.node, shape=(depth, rows // panel, panel))
+        self.cut(self.m[0], panel)
+        outside, inside = (Index.of(v) for v in self.m)
+        place = outside * (depth * panel) + inside
+        for v in self.k:
+            place = place + Index.of(v) * (self.a.stride(v) // rows * panel)
+        self.a = Walk(permute(source, dims=(1, 0, 2)), place)
 
 
 def _replaced(group: list[Var], loop: Var, by: tuple[Var, ...]) -> list[Var]:

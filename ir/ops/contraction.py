@@ -5,6 +5,8 @@ Backends choose the algorithm; `element` is the plain sum of products, right for
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from ..op import Contraction, OpError, op, require
@@ -288,23 +290,24 @@ class contract(Contraction):
     result[batch.., m.., n] = sum over k.. of a[...] * b[...], where `batch` and `k` list
     (extent, stride in a, stride in b) and `m` (extent, stride in a), in elements of the flattened
     operands, counted from elements `a_offset` and `b_offset`. Column n of b lies at n, or with
-    `panel` P > 0 at n // P * panel_stride + n % P.
+    `panel` P > 0 at n // P * panel_stride + n % P. With `merged` all of m is one axis of the
+    result.
     """
 
     differentiable = False
 
-    def type(a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset):
+    def type(a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False):
         last_a = a_offset + sum((e - 1) * s for e, s, *_ in (*batch, *m, *k))
         last_b = b_offset + sum((e - 1) * s for e, _, s in (*batch, *k))
         last_b += (n - 1) // panel * panel_stride + (n - 1) % panel if panel else n - 1
-        shape = (*(e for e, *_ in batch), *(e for e, _ in m), n)
+        shape = (*(e for e, *_ in batch), *_rows_of(m, merged), n)
         strides = (a_offset, b_offset, *(s for _, *both in (*batch, *m, *k) for s in both))
         empty = 0 in (*shape, *(e for e, *_ in k))
         fits = empty or (min(strides) >= 0 and last_a < a.size and last_b < b.size)
         require(fits, f"contract: strides reach beyond the operands {a} and {b}")
         return TensorType(shape, a.dtype)
 
-    def eval(a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset):
+    def eval(a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False):
         wide = _accumulate(a.dtype)
         walk = [(e, s) for e, s, *_ in (*batch, *m, *k)]
         rows = strided(a.astype(wide).ravel()[a_offset:], walk)
@@ -317,11 +320,15 @@ class contract(Contraction):
         right = right.reshape(*groups, inner, panels * width)[..., :n]
         left = rows.reshape(*groups, -1 if inner else int(np.prod([e for e, _ in m])), inner)
         out = np.matmul(left, right)
-        return out.reshape(*groups, *(e for e, _ in m), n).astype(a.dtype)
+        return out.reshape(*groups, *_rows_of(m, merged), n).astype(a.dtype)
 
-    def element(k_, idx, a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset):
+    def element(
+        k_, idx, a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False
+    ):
         rank = len(batch)
         at_batch, at_m, column = idx[:rank], idx[rank:-1], idx[-1]
+        if merged:
+            at_m = k_.unravel(at_m[0], tuple(e for e, _ in m))
 
         def body(inner):
             left = _dot(at_batch, [s for _, s, _ in batch]) + _dot(at_m, [s for _, s in m])
@@ -334,6 +341,12 @@ class contract(Contraction):
             return k_.mul(x, b(k_.unravel(right + place + b_offset, b.shape)))
 
         return k_.reduce("add", tuple(e for e, *_ in k), body, a.dtype)
+
+
+def _rows_of(m, merged: bool) -> tuple[int, ...]:
+    """The axes of the result that the loops `m` are."""
+    extents = tuple(e for e, _ in m)
+    return (prod(extents),) if merged else extents
 
 
 def strided(array: np.ndarray, axes) -> np.ndarray:

@@ -111,7 +111,7 @@ class scan(Op):
         return (*state, *ys)
 
     def vjp(g, y, *xs, body, carries, consts, length, reverse):
-        from ..grad import scan_vjp
+        from ..scan_grad import scan_vjp
 
         return scan_vjp(g, y, xs, body, carries, consts, length, reverse)
 

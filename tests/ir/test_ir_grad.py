@@ -150,6 +150,34 @@ def test_backward_loop_runs_the_forward_loop_once_after_cse():
     assert [n.attrs["reverse"] for n in loops] == [False, True]
 
 
+def test_products_of_constants_leave_the_backward_loop():
+    """Recurrent weights get one product over all turns, and no turn is computed again for them."""
+    graph = cse(joint(parse_graph(RNN.replace("REVERSE", "False"))))
+    forward, backward = (n for n in verify(graph).nodes if n.name == "scan")
+    assert (4, 2, 2) not in [t.shape for t in backward.type]
+    assert [t.shape for t in backward.type[: backward.attrs["carries"]]] == [(2,)]  # of h alone
+    assert [n.shape for n in graph.nodes if n.name == "matmul"] == [(2, 2)]
+    products = [n.name for n in backward.attrs["body"].nodes].count("matmul")
+    assert products == 1  # the cotangent of h; the product of the forward turn is kept
+    assert (4, 1, 2) in [t.shape for t in forward.type]
+
+
+def test_a_gradient_that_is_partly_products_is_added_up_from_both():
+    """w is a factor twice, and it is read elementwise as well."""
+    text = RNN.replace("REVERSE", "False").replace(
+        "s = add(r, e2)",
+        "s0 = add(r, e2)\n      w1 = permute(w, dims=(1,0))\n      m1 = matmul(row, w1)\n"
+        "      r1 = reshape(m1, shape=(2,))\n      w2 = mul(w, w)\n"
+        "      w3 = sum(w2, axes=(0,))\n      s1 = add(s0, r1)\n      s = add(s1, w3)",
+    )
+    graph, rng = parse_graph(text), np.random.default_rng(0)
+    arrays = [rng.uniform(-1, 1, n.shape) for n in graph.inputs[:2]]
+    arrays += [np.array(0), rng.uniform(-1, 1, (4, 3)), np.array([0, 2, 1, 2])]
+    check_gradients(graph, arrays, rng, order=2)
+    graph = cse(joint(graph))
+    assert [n.shape for n in graph.nodes if n.name == "matmul"] == [(2, 2)] * 2
+
+
 CUSTOM = """graph f(x: f64[3]) {
   call_0 = call(x, name='halved') {
     body = graph body(x: f64[3]) {
