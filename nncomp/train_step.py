@@ -8,7 +8,7 @@ hyper-parameters are inputs of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import is_
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from . import autograd, backends, dispatch
-from .autograd.modes import enable_grad, state
+from .autograd.modes import enable_grad, no_grad, state
+from .backends.options import check
 from .binding import Binding, Source
 from .compiled_call import all_guards, only_output, trace_guarded, wrap_all
 from .compiler import check_options
@@ -34,8 +35,10 @@ def compile_train_step(
     loss_fn: Callable,
     optimizer: Any,
     *,
+    before_update: Callable[[], Any] | None = None,
     backend: str = "cpu",
     threads: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> TrainStep:
     """`step(*inputs, target) -> loss` (a 0-d tensor) that also updates the model's parameters.
 
@@ -44,9 +47,16 @@ def compile_train_step(
     optimizer state are updated in place, so `state_dict()` of both stays true; `.grad` is not
     filled. Learning rates and other float hyper-parameters are inputs: schedulers never cause a
     recompile.
+
+    `before_update()` runs between backward and update, where eager code would clip gradients:
+    `lambda: nn.utils.clip_grad_norm_(model.parameters(), 1.0)`. It finds them in `.grad`, is
+    recorded with the rest and must not depend on their values in Python. `options` are those of
+    `compile`.
     """
     check_options(backend, threads)
-    return TrainStep(model, loss_fn, optimizer, backend, threads)
+    return TrainStep(
+        model, loss_fn, optimizer, before_update, backend, threads, check(options)
+    )
 
 
 class TrainStep(ProgramCache):
@@ -54,9 +64,14 @@ class TrainStep(ProgramCache):
 
     title = "train step"
 
-    def __init__(self, model, loss_fn, optimizer, backend: str, threads: int | None):
+    def __init__(
+        self, model: Any, loss_fn: Callable, optimizer: Any,
+        before_update: Callable[[], Any] | None, backend: str, threads: int | None,
+        options: dict[str, Any],
+    ):  # fmt: skip
         super().__init__()
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
+        self.before_update, self.options = before_update, options
         self.backend, self.threads = backend, threads
 
     def __call__(self, *args: Any) -> Tensor:
@@ -108,6 +123,7 @@ class _StepProgram:
             self.hypers = [dispatch.wrap(x, scalar) for x in self.numbers]
             body = _StepBody(step, self.options)
             functions = [step.loss_fn, step.model]
+            functions += [step.before_update] if step.before_update is not None else []
             with _frozen_state(self.optimizer):
                 run_args = (self.hypers, *args)
                 self.traced, names = trace_guarded(functions, body.run, run_args, {}, step.model)
@@ -122,7 +138,7 @@ class _StepProgram:
             self.graph = self.traced.graph
             self.binding = Binding(self.traced, sources)
             traced_at = time.perf_counter()
-            self.runner = backends.get(step.backend).compile(self.graph)
+            self.runner = backends.get(step.backend, step.options).compile(self.graph)
         outputs = zip(self.graph.outputs, self.graph.output_names, strict=True)
         self.types = [node.type for node, name in outputs if not name]
         self.simple = only_output(self.traced.structure)
@@ -224,6 +240,9 @@ class _StepBody:
                 p._grad = None
             for p, g in zip(params, grads, strict=True):
                 p._grad = g
+            if step.before_update is not None:
+                with no_grad():
+                    step.before_update()
             self.options.put_symbols(step.optimizer, hyper_values, self.conditions)
             with _without_hooks(step.optimizer):
                 step.optimizer.step()

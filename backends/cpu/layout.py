@@ -41,6 +41,7 @@ from .layout_conv import CONVS, lower_conv
 from .layout_product import Product, at, loops, shaped, transposed
 from .layout_window import lower_window
 from .layout_winograd import lower_winograd
+from .layout_winograd_weight import lower_winograd_weight
 from .target import Target
 
 FEW = 4  # rows or columns that are too few for a register tile
@@ -59,6 +60,8 @@ def lower_contractions(graph: Graph, target: Target, constant: Iterable[str] = (
             return None
         if node.name == "max_pool":
             return lower_window(node, operands)
+        if node.name == "conv_weight":
+            return lower_winograd_weight(node, operands) or lower_conv(node, operands, target)
         found = lower_winograd(node, operands, target, known) or lower_window(node, operands)
         return found or lower_conv(node, operands, target)
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 from ..expressions import Lanes
 from ..llvm import Value
 from ..memory import load_one
-from .contract_index import Index
+from .contract_index import Index, add, mul
 from .window_kernel import Source, WindowKernel
 from .window_plan import Block
+
+ENOUGH = 6  # sums that keep the multipliers busy while each waits for its last one
 
 
 class ConvKernel(WindowKernel):
@@ -23,20 +25,31 @@ class ConvKernel(WindowKernel):
         return Source(x, self._at(self.w, base, w), lanes)
 
     def _columns(self, start: Index, block: Block, source: Source, sums: list[Value]):
-        """One row of taps, for one input channel after the other."""
-        depth = self.plan.depth
+        """One row of taps, for one input channel after the other.
+
+        A block of few pixels has few sums, each of which would wait for its own last one; so even
+        and odd channels have sums of their own.
+        """
+        depth, e = self.plan.depth, self.e
         if depth == 1:
             return super()._columns(start, block, source, sums)
-        with self.e.loop(0, depth, carry=sums, hint="c") as loop:
-            x = self._at(self.x, loop.index, source.x)
-            w = self._at(self.w, self._row_of(loop.index), source.w)
-            inner = source._replace(x=x, w=w)
-            loop.next(*super()._columns(start, block, inner, loop.carry))
-        return loop.result
-
-    def _row_of(self, channel: Value) -> Value:
-        outputs = self.e.const("i64", self.plan.channels)
-        return self.e.binary("mul", channel, outputs, "row")
+        turns = 2 if len(sums) < ENOUGH and depth % 2 == 0 else 1
+        carry = [*sums, *[e.const(x.type, 0) for x in sums * (turns - 1)]]
+        with e.loop(0, depth, turns, carry=carry, hint="c") as loop:
+            found = []
+            for turn in range(turns):
+                channel = add(e, loop.index, turn)
+                inner = source._replace(
+                    x=self._at(self.x, channel, source.x),
+                    w=self._at(self.w, mul(e, channel, self.plan.channels), source.w),
+                )
+                part = loop.carry[turn * len(sums) :][: len(sums)]
+                found += super()._columns(start, block, inner, part)
+            loop.next(*found)
+        if turns == 1:
+            return loop.result
+        halves = zip(loop.result[: len(sums)], loop.result[len(sums) :], strict=True)
+        return [e.binary("fadd", a, b, "sum") for a, b in halves]
 
     def _fetch(self, buffer, base: Value, offset: int, source: Source) -> Value:
         if buffer is not self.x:
