@@ -292,7 +292,7 @@ def lower_node(node: Node, name: str) -> Kernel:
         return lower_argsort(node, name)
     if node.name == "attention":
         return lower_attention(node, name)
-    if node.name == "winograd_weight":
+    if node.name in ("winograd_weight", "winograd_points", "winograd_kernels"):
         buffers, *rest = _whole(node)
         extra = Slide(node.name, buffers[0], None, (), dict(node.attrs))
         return Kernel(name, node.name, buffers, *rest, extra)

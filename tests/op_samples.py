@@ -270,6 +270,9 @@ WINOGRAD = [
       attrs=dict(tile=2, padding=((1, 1), (0, 2)), n=20, blocking=(4, 1, 4, 2), workspace=30000)),
     S("winograd", (2, 6, 7, 16), (36, 2, 16, 16), dtypes=("f32", "f32"), tol=1e-4,
       attrs=dict(tile=4, padding=((1, 1), (1, 1)), n=24, blocking=(8, 2, 1, 1), workspace=15000)),
+    S("winograd_points", (2, 10, 6, 20), attrs=dict(side="data"), dtypes=("f32",), tol=1e-4),
+    S("winograd_points", (1, 4, 8, 35), attrs=dict(side="gradient"), dtypes=("f32",), tol=1e-4),
+    S("winograd_kernels", (36, 3, 21), dtypes=("f32",), tol=1e-4),
 ]
 
 WINDOW = [

@@ -26,6 +26,7 @@ from .target import KERNELS, QUICK, Target
 from .window_conv import ConvKernel
 from .window_kernel import WindowKernel
 from .window_plan import make_window_plan
+from .winograd_gradient_kernel import KERNELS as GRADIENT_KERNELS
 from .winograd_kernel import WeightKernel, WinogradKernel
 
 # A shorter step stays on one thread: waking and joining cost more; where other steps wake the
@@ -79,6 +80,10 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         weight = WeightKernel(e, kernel, isa.width)
         weight.write()
         units, time = weight.units, _extent(kernel.domain) * 0.3
+    elif kernel.kind in GRADIENT_KERNELS:
+        grid = GRADIENT_KERNELS[kernel.kind](e, kernel, isa.width)
+        grid.write()
+        units, time = grid.units, _extent(kernel.domain) * 0.3
     elif kernel.kind == "attention":
         plan = make_attention_plan(kernel.extra.geometry, target)
         AttentionKernel(e, kernel, plan, isa.fma).write()

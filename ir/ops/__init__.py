@@ -48,6 +48,7 @@ from .reduce import amax, argmax, cumsum, prod, sum
 from .structure import call, detach, fused, get, scan
 from .window import argmax_pool, fold, max_pool, unfold
 from .winograd import winograd, winograd_weight
+from .winograd_gradient import winograd_kernels, winograd_points
 
 __all__ = [
     "abs", "add", "amax", "argmax", "argmax_pool", "argsort", "atan2", "attention", "bitwise_and",
@@ -58,5 +59,6 @@ __all__ = [
     "log1p", "lt", "matmul", "max_pool", "maximum", "minimum", "mul", "neg", "pad", "permute",
     "pow", "prod", "random_bits", "remainder", "reshape", "round", "scan", "shift_left",
     "shift_right", "sigmoid", "sin", "slice", "sqrt", "sub", "sum", "take", "tanh", "unfold",
-    "where", "window_conv", "window_max", "winograd", "winograd_weight", "zeros_like",
+    "where", "window_conv", "window_max", "winograd", "winograd_kernels", "winograd_points",
+    "winograd_weight", "zeros_like",
 ]  # fmt: skip

@@ -1,0 +1,130 @@
+"""Code for the transforms around the gradient of 3 x 3 kernels by Winograd's method.
+
+Both ops read a small grid of vectors (channels are the lanes), multiply it by a matrix from either
+side and store the grid that comes out, one plane per point or tap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nncomp.ir.loops import Kernel
+from nncomp.ir.ops.winograd import KERNEL, matrices
+from nncomp.ir.ops.winograd_gradient import POINTS, TILE, WINDOWS, points_matrix, tiles_of
+
+from ..llvm import Emitter, Value, vector_type
+from ..reductions import prefix_mask
+from .contract_index import Index, add, each, mul, unravel, value
+from .winograd_transform import combine, transform_data
+
+SIZE = 4  # bytes of a float
+Transform = Callable[[Emitter, list[Value]], list[Value]]
+
+
+class _GridKernel:
+    """One grid of inputs to one grid of results for each vector of each unit."""
+
+    size: int  # of the grid of inputs along either axis
+    transform: Transform
+
+    def __init__(self, e: Emitter, kernel: Kernel, lanes: int):
+        self.e, self.kernel, self.lanes = e, kernel, lanes
+        self.source, self.target = (b.type.shape for b in kernel.buffers)
+        self.channels = self.target[-1]
+        self.units = self.target[-2]
+        self.plane = self.units * self.channels  # elements of the result per point or tap
+
+    def start(self, unit: Value) -> Index:
+        """The first input of a unit."""
+        raise NotImplementedError
+
+    def place(self, row: int, column: int) -> int:
+        """Where an input of the grid lies, from the first one."""
+        raise NotImplementedError
+
+    def write(self) -> None:
+        e = self.e
+        x, y = (Value(f"%b{b.slot}", "ptr") for b in self.kernel.buffers)
+        with e.loop(Value("%begin", "i64"), Value("%end", "i64"), hint="unit") as unit:
+            source = e.gep("float", x, value(self.start(unit.index)), "from")
+            target = e.gep("float", y, value(mul(e, unit.index, self.channels)), "to")
+            whole, rest = divmod(self.channels, self.lanes)
+
+            def vector(number: Index, mask: Value | None = None) -> None:
+                at = value(mul(e, number, self.lanes))
+                self._vector(e.gep("float", source, at), e.gep("float", target, at), mask)
+
+            each(e, 0, whole, vector, "vector")
+            if rest:
+                vector(whole, prefix_mask(rest, self.lanes))
+
+    def _vector(self, source: Value, target: Value, mask: Value | None) -> None:
+        e, steps = self.e, range(self.size)
+        grid = [[self._load(source, self.place(p, q), mask) for p in steps] for q in steps]
+        columns = [self.transform(e, column) for column in grid]
+        number = 0
+        for row in zip(*columns, strict=True):
+            for result in self.transform(e, list(row)):
+                self._store(target, number * self.plane, result, mask)
+                number += 1
+
+    def _load(self, source: Value, place: int, mask: Value | None) -> Value:
+        e, type = self.e, vector_type("float", self.lanes)
+        at = e.gep("float", source, place)
+        if mask is None:
+            return e.load(type, at, SIZE, "x")
+        return e.masked_load(type, at, mask, SIZE, e.const(type, 0))
+
+    def _store(self, target: Value, place: int, result: Value, mask: Value | None) -> None:
+        at = self.e.gep("float", target, place)
+        if mask is None:
+            self.e.store(result, at, SIZE)
+        else:
+            self.e.masked_store(result, at, mask, SIZE)
+
+
+class PointsKernel(_GridKernel):
+    """Writes a `winograd_points`; a unit is one tile."""
+
+    def __init__(self, e: Emitter, kernel: Kernel, lanes: int):
+        super().__init__(e, kernel, lanes)
+        side = kernel.extra.geometry["side"]
+        self.size, self.tiles = WINDOWS[side], tiles_of(self.source, side)
+        if side == "data":
+            self.transform = lambda e, values: transform_data(e, TILE, values)
+        else:
+            self.transform = _times(points_matrix(side))
+
+    def start(self, unit: Value) -> Index:
+        e, (images, height, width, channels) = self.e, self.source
+        image, row, column = unravel(e, unit, [images, *self.tiles])
+        row = add(e, mul(e, image, height), mul(e, row, TILE))
+        pixel = add(e, mul(e, row, width), mul(e, column, TILE))
+        return mul(e, pixel, channels)
+
+    def place(self, row: int, column: int) -> int:
+        return (row * self.source[2] + column) * self.channels
+
+
+class KernelsKernel(_GridKernel):
+    """Writes a `winograd_kernels`; a unit is one row of the channels of one side."""
+
+    size = POINTS
+
+    def __init__(self, e: Emitter, kernel: Kernel, lanes: int):
+        super().__init__(e, kernel, lanes)
+        self.transform = _times(tuple(zip(*matrices(TILE).kernel, strict=True)))
+        assert len(self.target) == 4 and self.target[0] == KERNEL
+
+    def start(self, unit: Value) -> Index:
+        return mul(self.e, unit, self.channels)
+
+    def place(self, row: int, column: int) -> int:
+        return (row * POINTS + column) * self.plane
+
+
+def _times(rows) -> Transform:
+    return lambda e, values: [combine(e, row, values) for row in rows]
+
+
+KERNELS = {"winograd_points": PointsKernel, "winograd_kernels": KernelsKernel}
