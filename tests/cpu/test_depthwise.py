@@ -6,15 +6,11 @@ tests make sure that the window kernels are what is measured here.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from nncomp.backends import cpu
 from nncomp.backends.cpu.layout import lower_contractions
-from nncomp.backends.cpu.target import Target, host_target
+from nncomp.backends.cpu.target import host_target
 from nncomp.backends.cpu.window_plan import make_window_plan, window_axes
 from nncomp.ir.grad import value_and_grad
 from nncomp.ir.graph import Graph, input_node
@@ -22,6 +18,7 @@ from nncomp.ir.interpret import interpret
 from nncomp.ir.loops import Buffer, Slide
 from nncomp.ir.ops import conv, expand, max_pool, maximum, permute, reshape, sum, zeros_like
 from nncomp.ir.types import TensorType, dtype_of_name
+from other_machines import check_code_for_other_machines
 from running import assert_same, check, run_kernels
 
 # images, channels, spatial size, multiplier, kernel, stride, (low, high) padding, dilation
@@ -187,33 +184,5 @@ def test_lower_levels_of_this_machine(name, level, monkeypatch):
     assert_same(run_kernels(lowered, arrays, target), interpret(graph, *arrays))
 
 
-EMIT = """
-import sys
-sys.path[:0] = sys.argv[1:]
-from test_depthwise import SHAPES, TARGETS, conv_of
-from nncomp.backends.cpu.codegen import program_modules
-from nncomp.backends.cpu.jit import compile_many
-from nncomp.backends.cpu.layout import lower_contractions
-from nncomp.ir.graph import Graph
-from running import kernel_program
-
-for target in TARGETS:
-    for name, shape in SHAPES.items():
-        x, w, y = conv_of(shape)
-        lowered = lower_contractions(Graph("g", [x, w], [y]), target)
-        modules, _ = program_modules(kernel_program(lowered), target)
-        print(len(compile_many(modules, target, 0, None)))
-"""
-TARGETS = (
-    Target("x86_64-unknown-linux-gnu", "x86-64", "", 128, 16),
-    Target("x86_64-unknown-linux-gnu", "x86-64-v3", "", 256, 16),
-    Target("aarch64-unknown-linux-gnu", "generic", "", 128, 32),
-)
-
-
 def test_code_for_other_machines():
-    here = Path(__file__).parent
-    command = [sys.executable, "-c", EMIT, str(here), str(here.parent)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert len(done.stdout.split()) == len(TARGETS) * len(SHAPES)
+    check_code_for_other_machines(__name__)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from nncomp.backends import cpu
 from nncomp.backends.cpu.layout import lower_contractions
@@ -15,8 +11,9 @@ from nncomp.ir.graph import Graph, input_node
 from nncomp.ir.interpret import interpret
 from nncomp.ir.ops import conv, expand, maximum, reshape, sum, zeros_like
 from nncomp.ir.types import TensorType, dtype_of_name
+from other_machines import check_code_for_other_machines
 from running import assert_same, check, run_kernels
-from test_depthwise import TARGETS, kinds, operands
+from test_depthwise import kinds, operands
 
 # images, channels, spatial size, outputs, kernel, stride, (low, high) padding, dilation
 SHAPES = {
@@ -116,28 +113,5 @@ def test_lower_levels_of_this_machine(name, level, monkeypatch):
     assert_same(run_kernels(lowered, arrays, target), interpret(graph, *arrays), scale=4)
 
 
-EMIT = """
-import sys
-sys.path[:0] = sys.argv[1:]
-from test_narrow_conv import SHAPES, TARGETS, conv_of
-from nncomp.backends.cpu.codegen import program_modules
-from nncomp.backends.cpu.jit import compile_many
-from nncomp.backends.cpu.layout import lower_contractions
-from nncomp.ir.graph import Graph
-from running import kernel_program
-
-for target in TARGETS:
-    for name, shape in SHAPES.items():
-        x, w, y = conv_of(shape)
-        lowered = lower_contractions(Graph("g", [x, w], [y]), target)
-        modules, _ = program_modules(kernel_program(lowered), target)
-        print(len(compile_many(modules, target, 0, None)))
-"""
-
-
 def test_code_for_other_machines():
-    here = Path(__file__).parent
-    command = [sys.executable, "-c", EMIT, str(here), str(here.parent)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert len(done.stdout.split()) == len(TARGETS) * len(SHAPES)
+    check_code_for_other_machines(__name__)
