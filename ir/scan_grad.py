@@ -126,7 +126,7 @@ def _split(total: Node | None) -> tuple[Node | None, list[Product]]:
         elif term.name == "matmul" and len(term.shape) == 2:
             p, q = term.inputs
             products.append(Product(_transposed(p), q))
-        elif term.name == "permute" and term.inputs[0].name == "matmul" and len(term.shape) == 2:
+        elif _is_transpose(term) and term.inputs[0].name == "matmul":
             p, q = term.inputs[0].inputs
             products.append(Product(q, _transposed(p)))
         else:
@@ -139,8 +139,13 @@ def _split(total: Node | None) -> tuple[Node | None, list[Product]]:
     return value, products
 
 
+def _is_transpose(x: Node) -> bool:
+    """Whether x is a matrix transposed; a permute may also leave the axes as they are."""
+    return x.name == "permute" and tuple(x.attrs["dims"]) == (1, 0)
+
+
 def _transposed(x: Node) -> Node:
-    if x.name == "permute":
+    if _is_transpose(x):
         return x.inputs[0]
     return build_node(OPS["permute"], (x,), {"dims": (1, 0)}, x.loc)
 

@@ -220,7 +220,6 @@ class Product:
         start = (*place[:lead], Index(), *place[lead:-1], Index())
         return stored(packed, start)
 
-
     def _left_panel(self) -> int:
         """Rows of the panels that a transposed left operand is copied into; 0 to leave it.
 

@@ -178,6 +178,26 @@ def test_a_gradient_that_is_partly_products_is_added_up_from_both():
     assert [n.shape for n in graph.nodes if n.name == "matmul"] == [(2, 2)] * 2
 
 
+@pytest.mark.parametrize("dims", ["(0,1)", "(1,0)"])
+@pytest.mark.parametrize("product", ["matmul(h, v)", "matmul(v, h)"])
+def test_a_permuted_constant_of_a_loop_has_the_gradient_of_its_own_layout(product, dims):
+    """Square, so that a gradient left transposed would fit by its shape."""
+    graph = graph_of(
+        "h: f64[3,3], w: f64[3,3]",
+        "scan_0 = scan(h, w, carries=1, consts=1, length=4, reverse=False) {",
+        "  body = graph step(h: f64[3,3], w: f64[3,3]) {",
+        f"    v = permute(w, dims={dims})",
+        f"    m = {product}",
+        "    t = tanh(m)",
+        "    return t",
+        "  }",
+        "}",
+        "return scan_0[0]",
+    )
+    rng = np.random.default_rng(0)
+    check_gradients(graph, [rng.uniform(-1, 1, (3, 3)) for _ in range(2)], rng)
+
+
 CUSTOM = """graph f(x: f64[3]) {
   call_0 = call(x, name='halved') {
     body = graph body(x: f64[3]) {
