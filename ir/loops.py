@@ -249,6 +249,19 @@ class Scatter:
 
 
 @dataclass(frozen=True)
+class Sort:
+    """The rows of `a` along `axis` are put in order; the result is where their elements were."""
+
+    a: Buffer
+    axis: int
+    descending: bool
+
+    def show(self, name: Naming) -> str:
+        way = "descending" if self.descending else "ascending"
+        return f"argsort({self.a.name}, axis={self.axis}, {way})"
+
+
+@dataclass(frozen=True)
 class Store:
     """buffer[offset] = value at every point of the domain that `offset` depends on."""
 

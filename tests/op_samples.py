@@ -312,6 +312,9 @@ INDEXING = [
     S("argsort", (3, 6), attrs=dict(axis=1, descending=False), ranges=("distinct",)),
     S("argsort", (6, 2), attrs=dict(axis=0, descending=True), dtypes=("i64",), ranges=((0, 3),)),
     S("argsort", (0,), attrs=dict(axis=0, descending=False)),
+    S("argsort", (2, 300), attrs=dict(axis=1, descending=True)),
+    S("argsort", (300, 3), attrs=dict(axis=0, descending=False), dtypes=("i32",),
+      ranges=((-20, 20),)),
 ]
 
 AFFINE = """graph affine(x: T[3], w: T[3]) {

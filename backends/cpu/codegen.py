@@ -17,6 +17,7 @@ from ..llvm import Emitter, module_text
 from ..map_kernel import MapKernel
 from ..scatter_kernel import ScatterKernel
 from ..schedule import Schedule
+from ..sort_kernel import SortKernel
 from ..transpose_kernel import TransposeKernel, make_tile_schedule
 from .attention_kernel import AttentionKernel
 from .attention_plan import make_attention_plan
@@ -92,6 +93,10 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         ScatterKernel(e, kernel, isa).write()
         units = kernel.extra.line.extent
         time = (units + kernel.extra.entry.extent) * 2.0 * _extent(kernel.domain)
+    elif kernel.kind == "sort":
+        sort = SortKernel(e, kernel)
+        sort.write()
+        units, time = sort.units, sort.nanoseconds
     elif tiles := make_tile_schedule(kernel, isa.width):
         TransposeKernel(e, kernel, tiles, isa).write()
         units, time = tiles.units, _extent(kernel.domain) * 0.3
