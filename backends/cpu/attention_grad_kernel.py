@@ -173,12 +173,15 @@ class AttentionGradKernel(AttentionKernel):
                 rows=e.gep("float", rows, column), out=e.gep("float", x.out, column),
                 width=min(step, x.width - column),
             )  # fmt: skip
-            tile = plan.result_rows
-            whole = self._divided(limit, tile)
-            each(e, 0, whole, lambda n, p=part: self._add_tile(p, mul(e, n, tile), tile, live))
-            if self.walk.keys[0] % tile:
-                begin = mul(e, whole, tile)
-                each(e, begin, limit, lambda n, p=part: self._add_tile(p, n, 1, live), "key")
+            self._add_columns(part, live, limit)
+
+    def _add_columns(self, x: Sum, live: Index, limit: Index) -> None:
+        """As many columns as a tile has, for all keys up to `limit`."""
+        e, tile = self.e, self.plan.result_rows
+        whole = self._divided(limit, tile)
+        each(e, 0, whole, lambda n: self._add_tile(x, mul(e, n, tile), tile, live))
+        if self.walk.keys[0] % tile:
+            each(e, mul(e, whole, tile), limit, lambda n: self._add_tile(x, n, 1, live), "key")
 
     def _add_tile(self, x: Sum, key: Index, tile: int, live: Index) -> None:
         """`tile` keys from `key` on: sums over the `live` queries in registers."""

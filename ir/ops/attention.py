@@ -69,7 +69,8 @@ class attention_grad(Op):
         depth, width = attrs["depth"][0], attrs["width"]
         result = TensorType(tuple(shape), q.dtype)
         extents = ((rows, width), (rows, depth), (keys, depth), (keys, width))
-        for x, place, (lines, length) in zip((g, *[result] * 3), (given, *made), extents, strict=True):
+        places = zip((g, *[result] * 3), (given, *made), extents, strict=True)
+        for x, place, (lines, length) in places:
             walk = _place_walk(batch, place, lines, length)
             last = place[0] + sum((extent - 1) * stride for extent, stride in walk)
             ok = min(place) >= 0 and last < x.size and (x is g or _is_injective(walk))
