@@ -223,9 +223,12 @@ class Slide:
 
 @dataclass(frozen=True)
 class Attend:
-    """The geometry of an attention kernel; its buffers are q, k, v, the mask if any, the result."""
+    """The geometry of an attention kernel; its buffers are q, k, v, the mask if any, the result.
 
-    geometry: dict[str, Any]  # attributes of the `attention` op
+    That of its gradients has the result's gradient between v and the mask.
+    """
+
+    geometry: dict[str, Any]  # attributes of the op
 
     def show(self, name: Naming) -> str:
         return f"attention({self.geometry})"

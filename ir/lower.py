@@ -282,11 +282,11 @@ def _argsort_by_pairs(source: Buffer, out: Buffer, axis: int, descending: bool, 
 
 
 def lower_attention(node: Node, name: str) -> Kernel:
-    """Attention has a code generator of its own; the geometry is all it needs."""
+    """Attention and its gradients have code generators; the geometry is all they need."""
     types = [*(x.type for x in node.inputs), node.type]
     buffers = tuple(Buffer(f"x{i}", i, t) for i, t in enumerate(types))
     domain, _ = domain_of(node.type.shape)
-    return Kernel(name, "attention", buffers, 1, domain, (), Attend(dict(node.attrs)))
+    return Kernel(name, node.name, buffers, 1, domain, (), Attend(dict(node.attrs)))
 
 
 LOWERINGS = {
@@ -311,7 +311,7 @@ def lower_node(node: Node, name: str) -> Kernel:
         return LOWERINGS[node.attrs["kind"]](node.attrs["body"], name)
     if node.name == "argsort":
         return lower_argsort(node, name)
-    if node.name == "attention":
+    if node.name in ("attention", "attention_grad"):
         return lower_attention(node, name)
     if node.name in ("winograd_weight", "winograd_points", "winograd_kernels"):
         buffers, *rest = _whole(node)

@@ -19,8 +19,8 @@ from ..scatter_kernel import ScatterKernel
 from ..schedule import Schedule
 from ..sort_kernel import SortKernel
 from ..transpose_kernel import TransposeKernel, make_tile_schedule
-from .attention_kernel import AttentionKernel
-from .attention_plan import make_attention_plan
+from .attention_grad_kernel import KINDS as ATTENTION_KINDS
+from .attention_grad_kernel import write_attention
 from .contract_kernel import ContractKernel, plan_of
 from .run_function import RunWriter
 from .target import KERNELS, QUICK, Target
@@ -85,9 +85,8 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         grid = GRADIENT_KERNELS[kernel.kind](e, kernel, isa.width)
         grid.write()
         units, time = grid.units, _extent(kernel.domain) * 0.3
-    elif kernel.kind == "attention":
-        plan = make_attention_plan(kernel.extra.geometry, target)
-        AttentionKernel(e, kernel, plan, isa.fma).write()
+    elif kernel.kind in ATTENTION_KINDS:
+        plan = write_attention(e, kernel, target, isa.fma)
         units, time = plan.units, plan.work / isa.width * VECTOR_NS
     elif kernel.kind == "scatter":
         ScatterKernel(e, kernel, isa).write()
