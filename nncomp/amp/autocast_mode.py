@@ -81,6 +81,11 @@ class autocast:  # noqa: N801  (torch's name)
         return wrapped
 
 
+def present() -> autocast:
+    """A context manager that brings back the mode of this moment."""
+    return autocast("cpu", dtype=state.autocast_dtype, enabled=state.autocast is not None)
+
+
 def _check_device(device_type: Any) -> None:
     if not isinstance(device_type, str):
         raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")

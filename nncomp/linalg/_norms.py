@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd.function import Function
-from ..functions.autocasting import as_given, full_precision
+from ..functions.autocasting import as_given, full_precision, lowered
 from ..functions.base import wrap_dim
 from ..functions.join import cat
 from ..functions.linalg import matmul
@@ -200,6 +200,7 @@ def _product(parts: list[Any], cuts: dict[tuple[int, int], int], i: int, j: int)
 
 def vecdot(x: Any, y: Any, *, dim: int = -1, out: Any = None) -> Any:
     """The sum of products along `dim`."""
+    x, y = lowered(x, y)
     return sum(x * y, dim)
 
 
