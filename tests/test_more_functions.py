@@ -153,8 +153,8 @@ def test_refused_names_say_why():
                       ("uint16", "dtype"), ("jit", "Script"), ("nonsense", "no")):  # fmt: skip
         with pytest.raises(AttributeError, match=why):
             getattr(nncomp, name)
-    for module, name in ((nncomp.linalg, "lu"), (nncomp.linalg, "eig"), (nncomp.func, "functionalize"),
-                         (nncomp.special, "airy_ai")):  # fmt: skip
+    for module, name in ((nncomp.linalg, "lu"), (nncomp.linalg, "eig"),
+                         (nncomp.func, "functionalize"), (nncomp.special, "airy_ai")):  # fmt: skip
         with pytest.raises(AttributeError, match=f"'{name}': .{{15}}"):
             getattr(module, name)
     with pytest.raises(RuntimeError, match="non-complex"):
