@@ -99,7 +99,7 @@ class Shortcut:
             program.types,
             program.simple,
             watch,
-            Mode(state, state.grad_enabled),
+            Mode(state, state.grad_enabled, state.autocast),
             TensorClass(Tensor),
             program.threads or get_num_threads(),
         )

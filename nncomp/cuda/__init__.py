@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-from .device import require_cpu
+from ..device import require_cpu
 
 
 def is_available() -> bool:
@@ -68,3 +69,10 @@ def memory_allocated(device: Any = None) -> int:
 def max_memory_allocated(device: Any = None) -> int:
     """0: no CUDA memory was in use."""
     return 0
+
+
+def __getattr__(name: str) -> Any:
+    """The module `amp`, imported when it is first used."""
+    if name == "amp":
+        return import_module(".amp", __name__)
+    raise AttributeError(f"module 'nncomp.cuda' has no attribute '{name}'")
