@@ -8,8 +8,7 @@ from onnx_helpers import assert_close, onnx, session
 from onnx_models import MODELS
 
 import nncomp
-from nncomp import nn
-from nncomp.onnx import OnnxExportError, export
+from nncomp.onnx import export
 
 
 def run_file(path, inputs) -> list[np.ndarray]:
