@@ -1,4 +1,4 @@
-"""nncomp.onnx.load: an ONNX file as a Module that runs, compiles, trains and exports like any other.
+"""nncomp.onnx.load: an ONNX file as a Module that runs, compiles, trains and exports like others.
 
 Weights become parameters under their names: `fc1.weight` is `weight` of a submodule `fc1`, so the
 state_dict is that of the model that was exported.
@@ -153,11 +153,15 @@ def _as_result(value: Any) -> Any:
     return [tensor_of(v) for v in value] if isinstance(value, list) else tensor_of(value)
 
 
+def _is_tensor_type(info: Any) -> bool:
+    return info.type.HasField("tensor_type")
+
+
 def _checked_input(info: Any, value: Any) -> Any:
     """The value of an input: a Tensor of the declared type, or a known array."""
-    if isinstance(value, list) and info.type.HasField("sequence_type"):
+    if info.type.HasField("optional_type") or isinstance(value, list) and not _is_tensor_type(info):
         return value
-    if not info.type.HasField("tensor_type"):
+    if not _is_tensor_type(info):
         raise OnnxRunError(f"input {info.name!r} is no tensor; such inputs are not supported")
     declared = info.type.tensor_type
     dtype = dtype_of_number(declared.elem_type)

@@ -181,3 +181,13 @@ def concat_from_sequence(n: Step, xs: list) -> Any:
     if n.get("new_axis", 0):
         return nncomp.stack(xs, n.attrs["axis"])
     return ops.concat(*xs, axis=one_axis(n, len(xs[0].shape)))
+
+
+@rule("SequenceMap", control=True)
+def sequence_map(frame: Frame, n: Step, xs: list, *others: Any) -> tuple:
+    """The body for each element; further lists give their elements along with it."""
+    rows = []
+    for i, x in enumerate(xs):
+        given = [x, *(v[i] if isinstance(v, list) else v for v in others)]
+        rows.append([tensor_of(v) for v in frame.run(n.attrs["body"], given)])
+    return tuple(map(list, zip(*rows, strict=True)))

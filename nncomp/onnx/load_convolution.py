@@ -199,9 +199,8 @@ def max_unpool(n: Step, x: Any, index: Any, shape: np.ndarray | None) -> Any:
     kernel = n.attrs["kernel_shape"]
     rank = len(kernel)
     stride, pads = n.get("strides", (1,) * rank), n.get("pads", (0,) * (2 * rank))
-    small = [(m - 1) * s + k - pads[i] - pads[i + rank]
-             for i, (m, s, k) in enumerate(zip(x.shape[2:], stride, kernel, strict=True))]  # fmt: skip
-    size = [*x.shape[:2], *small]
+    rows = zip(x.shape[2:], stride, kernel, pads[:rank], pads[rank:], strict=True)
+    size = [*x.shape[:2], *((m - 1) * s + k - low - high for m, s, k, low, high in rows)]
     wanted = size if shape is None else ints(shape)
     flat = constant(0.0, (math.prod(size),), x.dtype)
     flat = ops.index_put(flat, index.to(int64).reshape([-1]), x.reshape([-1]), axis=0)

@@ -202,10 +202,35 @@ def swish(n: Step, x: Any) -> Any:
 
 @rule("Dropout", known=(1, 2))
 def dropout(n: Step, x: Any, ratio: np.ndarray | None, training: np.ndarray | None) -> Any:
-    """The identity; a model that drops while it runs is refused."""
-    if training is not None and training.any() and (ratio is None or ratio != 0):
-        raise n.error("training_mode is on; random numbers of ONNX cannot be reproduced here")
-    return x, constant(True, tuple(x.shape), bool_)
+    """The identity, unless the file says that it drops while it runs."""
+    share = 0.5 if ratio is None else float(ratio)
+    if training is None or not training.any() or share == 0:
+        return x, constant(True, tuple(x.shape), bool_)
+    kept = nncomp.rand_like(x) >= share
+    return nncomp.where(kept, x / (1 - share), nncomp.zeros_like(x)), kept
+
+
+@rule("RandomUniform", "RandomNormal")
+def random_(n: Step) -> Any:
+    return _drawn(n, n.attrs["shape"], dtype_of_number(n.get("dtype", 1)))
+
+
+@rule("RandomUniformLike", "RandomNormalLike")
+def random_like(n: Step, x: Any) -> Any:
+    return _drawn(n, x.shape, dtype_of_number(n.attrs["dtype"]) if "dtype" in n.attrs else x.dtype)
+
+
+def _drawn(n: Step, shape: Any, dtype: Any) -> Any:
+    """Numbers of the default generator; a seed in the file has no meaning for it."""
+    if n.op_type.startswith("RandomUniform"):
+        low, high = n.get("low", 0.0), n.get("high", 1.0)
+        return nncomp.rand(tuple(shape), dtype=dtype) * (high - low) + low
+    return nncomp.randn(tuple(shape), dtype=dtype) * n.get("scale", 1.0) + n.get("mean", 0.0)
+
+
+@rule("OptionalHasElement", control=True)
+def optional_has_element(frame: Any, n: Step, *x: Any) -> np.ndarray:
+    return np.array(bool(x) and x[0] is not None)
 
 
 # -- casts ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.types import DTYPES, DType
+from ..ir.types import DType
 from .protobuf import dtype_of_number, third_party
 
 _FIELDS = {  # where TensorProto keeps numbers that are not raw bytes
@@ -83,11 +83,15 @@ class Tensors:
         try:
             offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
         except ValueError:
-            raise OnnxLoadError(f"{what}: offset and length must be integers, got {entries}")
+            raise OnnxLoadError(
+                f"{what}: offset and length must be integers, got {entries}"
+            ) from None
         try:
             available = os.path.getsize(path)
         except OSError as error:
-            raise OnnxLoadError(f"{what} is stored in {path}, which cannot be read: {error}")
+            raise OnnxLoadError(
+                f"{what} is stored in {path}, which cannot be read: {error}"
+            ) from error
         if length != size or offset < 0 or offset + length > available:
             raise OnnxLoadError(
                 f"{what} needs {size} bytes; the model says bytes {offset} to {offset + length} of "
@@ -133,8 +137,3 @@ def _from_numbers(proto: Any, what: str, dtype: DType, shape: tuple[int, ...]) -
     return np.array(numbers, np.int64 if dtype.kind in "iu" else None).astype(dtype.numpy).reshape(
         shape
     )
-
-
-def names_of_types() -> str:
-    """The element types that exist here, in words."""
-    return ", ".join(d.name for d in DTYPES)

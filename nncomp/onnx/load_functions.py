@@ -43,8 +43,35 @@ def function_body(program: Any, step: Step, values: Sequence[Any]) -> Body:
     if body is None:
         proto = local if local is not None else _standard_body(step, values)
         reader = Reader(program.tensors, {})
-        body = step.prepared[key] = reader.function(proto, step.attrs)
+        attrs = step.attrs if local is not None else {**_defaults(step), **step.attrs}
+        body = step.prepared[key] = reader.function(proto, attrs)
+        body.outputs = [
+            name if wanted else "" for name, wanted in zip(body.outputs, step.outputs, strict=False)
+        ]
     return body
+
+
+def _defaults(step: Step) -> dict[str, Any]:
+    """Values of the attributes that the node leaves out."""
+    found = {}
+    for name, attribute in schema_of(step).attributes.items():
+        if attribute.default_value.type:
+            found[name] = third_party().helper.get_attribute_value(attribute.default_value)
+    return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
+
+
+def _resolved(onnx: Any, step: Step) -> Any:
+    """The NodeProto with values in place of references to attributes of a function around."""
+    node = onnx.NodeProto()
+    node.CopyFrom(step.proto)
+    del node.attribute[:]
+    for attribute in step.proto.attribute:
+        if not attribute.ref_attr_name:
+            node.attribute.append(attribute)
+        elif attribute.name in step.attrs:
+            value = step.attrs[attribute.name]
+            node.attribute.append(onnx.helper.make_attribute(attribute.name, value))
+    return node
 
 
 def _type_key(value: Any) -> Any:
@@ -63,7 +90,7 @@ def _standard_body(step: Step, values: Sequence[Any]) -> Any:
         types = [_type_proto(onnx, v).SerializeToString() for v in values]
         data = schema.get_context_dependent_function_with_opset_version(
             _newest(schema.context_dependent_function_opset_versions, step.opset),
-            step.proto.SerializeToString(), types,
+            _resolved(onnx, step).SerializeToString(), types,
         )  # fmt: skip
     proto = data if hasattr(data, "opset_import") else onnx.FunctionProto.FromString(data)
     if not proto.node:
@@ -82,5 +109,7 @@ def _type_proto(onnx: Any, value: Any) -> Any:
     """The TypeProto of an operand."""
     if value is None:
         return onnx.TypeProto()
+    if isinstance(value, list):
+        return onnx.helper.make_sequence_type_proto(_type_proto(onnx, value[0]))
     dtype = dtype_of_numpy(value.dtype) if isinstance(value, np.ndarray) else value.dtype
     return onnx.helper.make_tensor_type_proto(type_number(dtype), list(value.shape))

@@ -55,7 +55,7 @@ class Frame:
             self.values.update((n, v) for n, v in zip(step.outputs, results, strict=False) if n)
             for name in done:
                 self.values.pop(name, None)
-        return [self.find(name) for name in body.outputs]
+        return [self.find(name) if name else None for name in body.outputs]
 
     def perform(self, step: Step) -> tuple:
         """The results of a step; errors say which step it was."""

@@ -146,7 +146,8 @@ def depth_to_space(n: Step, x: Any) -> Any:
 def space_to_depth(n: Step, x: Any) -> Any:
     b = n.attrs["blocksize"]
     rows, c, h, w = x.shape
-    y = x.reshape([rows, c, h // b, b, w // b, b]).permute([0, 3, 5, 1, 2, 4])
+    y = x.reshape([rows, c, h // b, b, w // b, b])
+    y = y.permute([0, 3, 5, 1, 2, 4] if n.get("mode", "DCR") == "DCR" else [0, 1, 3, 5, 2, 4])
     return y.reshape([rows, c * b * b, h // b, w // b])
 
 
