@@ -59,10 +59,16 @@ def export(
     _check_opset(onnx, opset_version)
     args = args if isinstance(args, tuple) else (args,)
     model = _plain(model)
+    input_names = input_names or getattr(type(model), "file_names", _none)(model, "input")
+    output_names = output_names or getattr(type(model), "file_names", _none)(model, "output")
     with _eval_mode(model), no_grad():
         traced = trace_call(model, args, dict(kwargs or {}))
-    program = _model(onnx, traced, input_names, output_names, opset_version, _state_names(model))
+    program = _model(onnx, traced, input_names, output_names, opset_version, _state_kinds(model))
     _write(onnx, program, os.fspath(f), external_data)
+
+
+def _none(model: Any, kind: str) -> None:
+    return None
 
 
 def _check_opset(onnx: Any, opset: int) -> None:
@@ -99,17 +105,19 @@ def _eval_mode(model: Any) -> Iterator[None]:
             module.training = training
 
 
-def _state_names(model: Any) -> set[str]:
+def _state_kinds(model: Any) -> dict[str, str]:
+    """ "parameter" or "buffer" by the names of the state."""
     if not hasattr(model, "named_modules"):
-        return set()
-    return {n for members in (model.named_parameters, model.named_buffers) for n, _ in members()}
+        return {}
+    kinds = {name: "buffer" for name, _ in model.named_buffers()}
+    return kinds | {name: "parameter" for name, _ in model.named_parameters()}
 
 
 # -- the ONNX graph -------------------------------------------------------------------------------
 
 
 def _model(onnx: Any, traced: Traced, input_names: Any, output_names: Any, opset: int,
-           state: set[str]) -> Any:  # fmt: skip
+           state: Mapping[str, str]) -> Any:  # fmt: skip
     """The ModelProto of a recorded call."""
     graph = _without_writes(traced)
     for run in PASSES:
@@ -117,22 +125,23 @@ def _model(onnx: Any, traced: Traced, input_names: Any, output_names: Any, opset
     renamed = _renamed(traced.arguments, input_names, "input", set(graph.input_names))
     results = _results(traced, graph)
     tensors = dict(zip(graph.inputs, traced.captures, strict=False))
-    stored = {x: (t._data, x.attrs["name"] in state) for x, t in tensors.items()}
+    stored = {x: (t._data, state.get(x.attrs["name"], "")) for x, t in tensors.items()}
     return model_of_graph(graph, opset, stored, renamed, results, output_names)
 
 
 def model_of_graph(
     graph: Graph,
     opset: int,
-    stored: Mapping[Node, tuple[np.ndarray, bool]] = MappingProxyType({}),
+    stored: Mapping[Node, tuple[np.ndarray, str]] = MappingProxyType({}),
     renamed: Mapping[str, str] = MappingProxyType({}),
     results: Sequence[int] | None = None,
     output_names: Sequence[str] | None = None,
 ) -> Any:
     """The ModelProto of `graph`, an input or initializer per input and an output per result.
 
-    `stored` gives the value of inputs that are weights (True: under their own name), `renamed` the
-    names of the others, `results` the numbers of the outputs that are wanted, all by default.
+    `stored` gives the value of inputs that are weights, and what they are in the Module: parameter,
+    buffer or nothing; `renamed` gives names of the others, `results` the numbers of the outputs
+    that are wanted, all by default.
     """
     onnx = third_party()
     results = range(len(graph.outputs)) if results is None else results
@@ -145,9 +154,11 @@ def model_of_graph(
         if x not in stored:
             inputs.append(value_info(name, x.type))
             continue
-        array, own_name = stored[x]
-        if own_name or x.type.nbytes > LARGE:
-            initializers.append(tensor_proto(np.asarray(array), x.dtype, name))
+        array, kind = stored[x]
+        if kind or x.type.nbytes > LARGE:
+            proto = tensor_proto(np.asarray(array), x.dtype, name)
+            proto.doc_string = kind
+            initializers.append(proto)
         else:
             b.values[x] = b.constant(array, x.dtype)
     names = emit_graph(b, graph)

@@ -40,13 +40,19 @@ class Program:
         stored = {t.name for t in model.graph.initializer}
         self.inputs = [x for x in model.graph.input if x.name not in stored]
         self.body = Reader(tensors, opsets).graph(model.graph)
+        self.kinds = {t.name: "buffer" for t in model.graph.initializer if not t.dims}
+        for step in self.body.steps:
+            if step.op_type == "BatchNormalization":
+                self.kinds.update(dict.fromkeys(step.inputs[3:], "buffer"))
+        self.kinds.update((t.name, t.doc_string) for t in model.graph.initializer if t.doc_string)
         _check_operators(self, self.body)
 
 
 def load(f: str | os.PathLike | Any) -> OnnxModule:
     """The ONNX model in the file `f` (or an onnx.ModelProto) as a Module in eval mode.
 
-    Float initializers are Parameters, others buffers; weights in further files are found in the
+    Float initializers are Parameters, but for statistics of normalizations and what was a buffer
+    when nncomp exported it; these and other types are buffers. Weights in further files are found in the
     folder of `f` only. Shapes that the graph computes are static while a graph is recorded. Raises
     OnnxLoadError for a damaged file, and for operators without a rule, all of them by name;
     OnnxRunError at a call for operands that an operator cannot take; ImportError without onnx.
@@ -86,6 +92,10 @@ class OnnxModule(Module):
         results = tuple(map(_as_result, frame.finish(program.body)))
         return results[0] if len(results) == 1 else results
 
+    def file_names(self, kind: str) -> tuple[str, ...]:
+        """What the file calls its inputs ("input") or outputs ("output"); export keeps that."""
+        return self.input_names if kind == "input" else self.output_names
+
     def _tensors(self) -> Iterator[tuple[str, Any]]:
         """The parameters and buffers by their names in the file."""
         for name, (path, key) in self._places.items():
@@ -117,15 +127,15 @@ class OnnxModule(Module):
         path, _, key = name.rpartition(".")
         try:
             owner = self._submodule(path)
-            self._register(owner, key, array)
+            self._register(owner, key, array, name)
         except (AttributeError, KeyError, TypeError):  # a name that is taken, or no name at all
             path, key = "", self._free_name(name.replace(".", "_") or "value")
-            self._register(self, key, array)
+            self._register(self, key, array, name)
         self._places[name] = (path, key)
 
-    def _register(self, owner: Module, key: str, array: np.ndarray) -> None:
+    def _register(self, owner: Module, key: str, array: np.ndarray, name: str) -> None:
         tensor = from_numpy(array)
-        if tensor.dtype.is_floating_point and array.ndim:
+        if tensor.dtype.is_floating_point and self._program.kinds.get(name) != "buffer":
             owner.register_parameter(key, Parameter(tensor))
         else:
             owner.register_buffer(key, tensor)

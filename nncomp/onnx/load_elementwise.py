@@ -146,6 +146,9 @@ def leaky_relu(n: Step, x: Any) -> Any:
 
 @rule("PRelu")
 def prelu(n: Step, x: Any, slope: Any) -> Any:
+    """Before opset 7 the slopes belong to the channels."""
+    if n.opset < 7 and len(slope.shape) == 1:
+        slope = slope.reshape([-1, *(1,) * (len(x.shape) - 2)])
     return nncomp.where(x < 0, x * slope, x)
 
 
