@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = {"nncomp.ir": "ir", "nncomp.backends": "backends", "nncomp": "front"}
 FOLDERS = {"ir": "nncomp.ir", "backends": "nncomp.backends", "nncomp": "nncomp"}
 ALLOWED = {"ir": {"ir"}, "backends": {"ir", "backends"}, "front": {"ir", "front"}}
+ONNX = "nncomp/onnx/protobuf.py"  # the one file that imports the package onnx, inside a function
 MAY_USE_BACKENDS = (  # files directly in nncomp/
     "compile*.py", "train_step.py", "cli.py", "__init__.py", "flags.py", "demo.py",
 )  # fmt: skip
@@ -76,6 +77,7 @@ def violations(path: str, text: str) -> list[str]:
         target, top = layer_of(module), module.split(".")[0]
         if target is None:
             ok = top in sys.stdlib_module_names or top in THIRD_PARTY[layer]
+            ok = ok or (top == "onnx" and path == ONNX)
         else:
             ok = target in allowed
         if not ok:
@@ -104,6 +106,7 @@ def test_no_import_against_the_arrows():
         ("nncomp/nn/__init__.py", "import nncomp.backends"),
         ("nncomp/nn/compile.py", "from ..backends import llvm"),
         ("nncomp/tensor.py", "import torch"),
+        ("nncomp/onnx/export.py", "import onnx"),
     ],
 )
 def test_a_wrong_import_is_found(path, text):
@@ -117,6 +120,7 @@ def test_a_wrong_import_is_found(path, text):
         ("backends/cpu/jit.py", "from nncomp.ir.loops import Loop\nfrom ..llvm import text"),
         ("nncomp/compile_step.py", "from .backends.cpu import jit\nfrom .ir import graph"),
         ("nncomp/nn/linear.py", "import nncomp\nfrom ..tensor import Tensor"),
+        ("nncomp/onnx/protobuf.py", "def f():\n    import onnx"),
     ],
 )
 def test_a_right_import_passes(path, text):
@@ -140,7 +144,7 @@ start = [clock() for clock in clocks]
 import nncomp
 wall, cpu = (clock() - before for clock, before in zip(clocks, start))
 import sys
-heavy = {"llvmlite", "networkx", "torch"} & set(sys.modules)
+heavy = {"llvmlite", "networkx", "onnx", "torch"} & set(sys.modules)
 print(wall, cpu, *heavy)
 """
 
