@@ -22,8 +22,8 @@ from .stored import Recipe
 from .target import Target
 
 announce_passes(
-    "scan_bodies", "attention", "choose_layout", "sink_permutes", "split_cumsum",
-    "split_reductions", "fuse",
+    "scan_bodies", "attention", "choose_layout", "sink_permutes", "save_less",
+    "split_cumsum", "split_reductions", "fuse",
 )  # fmt: skip
 
 
