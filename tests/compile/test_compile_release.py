@@ -7,11 +7,11 @@ import threading
 
 import numpy as np
 import pytest
+from nncomp.ir.parser import parse_graph
+from nncomp.ir.unpack import unpack, unpack_steps
 
 import nncomp
 from nncomp import nn, released
-from nncomp.ir.parser import parse_graph
-from nncomp.ir.unpack import unpack, unpack_steps
 
 
 def _net() -> nn.Module:
