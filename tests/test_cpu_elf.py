@@ -153,6 +153,8 @@ def test_a_strange_record_counts_as_none(tmp_path, monkeypatch):
 
 
 START = """
+import nncomp.backends.cpu.stored as stored
+stored.source_digest = lambda: "these sources"  # also just after an edit
 import sys, nncomp
 net = nncomp.nn.Sequential(nncomp.nn.Linear(6, 5), nncomp.nn.ReLU()).requires_grad_(False)
 for p in net.parameters():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
@@ -140,11 +140,15 @@ def _is_spread(s: Store) -> bool:
 
 
 def program_modules(
-    program: Program, target: Target, made: Callable[[str, int], object] | None = None
+    program: Program,
+    target: Target,
+    made: Callable[[str, int], object] | None = None,
+    parts: Sequence[Sequence[Step | LoopStep]] = (),
 ) -> tuple[list[str], dict[str, Code]]:
     """The LLVM modules of a program (kernels, then `run`) and the code of each kernel by name.
 
-    `made(text, effort)` is told of each module as soon as it is written.
+    `made(text, effort)` is told of each module as soon as it is written. `parts` of the steps get
+    functions of their own beside `run`.
     """
     codes = {}
     for kernel in program.kernels():
@@ -153,7 +157,7 @@ def program_modules(
             made(code.text, KERNELS)
     if any(code.is_shared for code in codes.values()):
         codes = {name: replace(code, least=MEETING_NS) for name, code in codes.items()}
-    run = RunWriter(program, codes).text(attributes(target))
+    run = RunWriter(program, codes).text_in_parts(attributes(target), parts)
     if made is not None:
         made(run, QUICK if run.count("\n") > LONG else KERNELS)
     return [*(c.text for c in codes.values()), run], codes
