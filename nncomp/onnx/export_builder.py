@@ -45,11 +45,14 @@ class Names:
 class Builder:
     """The nodes of one ONNX graph; that of a loop body shares names and constants with the outer.
 
-    `values` holds the name of each Node's value (a tuple for several results).
+    `values` holds the name of each Node's value (a tuple for several results). With `open_sizes`
+    all that depends on sizes is in constants of its own, so that files for two sizes can be merged.
     """
 
-    def __init__(self, opset: int, names: Names, users: dict[Node, list[Node]], outer: Any = None):
+    def __init__(self, opset: int, names: Names, users: dict[Node, list[Node]], outer: Any = None,
+                 open_sizes: bool = False):  # fmt: skip
         self.opset, self.names, self.users = opset, names, users
+        self.open_sizes = open_sizes if outer is None else outer.open_sizes
         self.nodes: list[Any] = []
         self.values: dict[Node, Any] = {}
         self.node: Node | None = None
@@ -76,7 +79,7 @@ class Builder:
         array = array.astype(dtype.numpy)
         key = (dtype.name, array.shape, array.tobytes())
         found = self._known.get(key)
-        if found is None:
+        if found is None or self.open_sizes:
             found = self._known[key] = self.names.fresh("constant")
             value = tensor_proto(array, dtype)
             make = third_party().helper.make_node
@@ -92,7 +95,7 @@ class Builder:
 
     def filled(self, value: Any, type_: TensorType) -> str:
         """A tensor with one value everywhere."""
-        if type_.size <= 16:
+        if not type_.shape or (type_.size <= 16 and not self.open_sizes):
             return self.constant(np.full(type_.shape, value, type_.dtype.numpy), type_.dtype)
         one = tensor_proto(np.full((1,), value, type_.dtype.numpy), type_.dtype)
         return self.emit("ConstantOfShape", self.ints(type_.shape), value=one)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..ir.graph import Graph, Node, build_node, input_node
 from ..ir.types import TensorType, bfloat16, float32, int64
 from . import export_contraction, export_elementwise, export_shape
@@ -104,14 +102,14 @@ def scan(b: Builder, node: Node) -> tuple[str, ...]:
     inner.values = dict(zip(body.inputs, params, strict=True))
     types = [x.type for x in body.inputs]
     moving = [i for i in range(len(params)) if not carries <= i < carries + consts]
-    inputs = [value_info(params[i], types[i]) for i in moving]
+    inputs = [value_info(params[i], types[i], b.open_sizes) for i in moving]
     if not slices:  # ONNX counts the turns by what it scans
-        slices = [b.constant(np.arange(length), int64)]
+        slices = [b.emit("Range", *(b.scalar(v, int64) for v in (0, length, 1)))]
         inputs.append(value_info(b.names.fresh("turn"), TensorType((), int64)))
     outputs = own_outputs(inner, emit_graph(inner, body), params)
     graph = third_party().helper.make_graph(
         prune(inner.nodes, outputs), b.names.fresh("body"), inputs,
-        [value_info(n, x.type) for n, x in zip(outputs, body.outputs, strict=True)],
+        [value_info(n, x.type, b.open_sizes) for n, x in zip(outputs, body.outputs, strict=True)],
     )  # fmt: skip
     ys = len(body.outputs) - carries
     backward = int(a["reverse"])
@@ -133,9 +131,10 @@ def own_outputs(b: Builder, names: Sequence[str], taken: Sequence[str]) -> list[
     return found
 
 
-def value_info(name: str, type_: TensorType) -> Any:
+def value_info(name: str, type_: TensorType, open_sizes: bool = False) -> Any:
+    """The declaration of a value; without its shape if that depends on open sizes."""
     make = third_party().helper.make_tensor_value_info
-    return make(name, type_number(type_.dtype), list(type_.shape))
+    return make(name, type_number(type_.dtype), None if open_sizes else list(type_.shape))
 
 
 RULES: dict[str, Callable] = {

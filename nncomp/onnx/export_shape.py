@@ -33,7 +33,7 @@ def full(b: Builder, node: Node) -> str:
 def iota(b: Builder, node: Node) -> str:
     axis, n = node.attrs["axis"], node.shape[node.attrs["axis"]]
     line = tuple(n if i == axis else 1 for i in range(len(node.shape)))
-    if n <= SMALL:
+    if n <= SMALL and not b.open_sizes:
         ramp = b.constant(np.arange(n).reshape(line), node.dtype)
     else:
         ends = [b.scalar(value, int64) for value in (0, n, 1)]

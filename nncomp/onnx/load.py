@@ -52,9 +52,9 @@ def load(f: str | os.PathLike | Any) -> OnnxModule:
     """The ONNX model in the file `f` (or an onnx.ModelProto) as a Module in eval mode.
 
     Float initializers are Parameters, but for statistics of normalizations and what was a buffer
-    when nncomp exported it; these and other types are buffers. Weights in further files are found in the
-    folder of `f` only. Shapes that the graph computes are static while a graph is recorded. Raises
-    OnnxLoadError for a damaged file, and for operators without a rule, all of them by name;
+    when nncomp exported it; these and other types are buffers. Weights in further files are found
+    in the folder of `f` only. Shapes that the graph computes are static while a graph is recorded.
+    Raises OnnxLoadError for a damaged file, and for operators without a rule, all of them by name;
     OnnxRunError at a call for operands that an operator cannot take; ImportError without onnx.
     """
     if hasattr(f, "graph"):
@@ -62,7 +62,12 @@ def load(f: str | os.PathLike | Any) -> OnnxModule:
     else:
         path = os.fspath(f)
         model, folder = read_model(path), os.path.dirname(os.path.abspath(path))
-    return OnnxModule(Program(model, Tensors(folder)))
+    try:
+        return OnnxModule(Program(model, Tensors(folder)))
+    except (OnnxLoadError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # names that are no text, numbers out of range, and the like
+        raise OnnxLoadError(f"the model is damaged: {type(error).__name__}: {error}") from error
 
 
 class OnnxModule(Module):
@@ -126,6 +131,8 @@ class OnnxModule(Module):
         """Make `array` a parameter or buffer under `name`, as far as that may be an attribute."""
         path, _, key = name.rpartition(".")
         try:
+            if (path, key) in self._places.values():
+                raise KeyError(name)
             owner = self._submodule(path)
             self._register(owner, key, array, name)
         except (AttributeError, KeyError, TypeError):  # a name that is taken, or no name at all

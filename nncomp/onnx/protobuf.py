@@ -57,4 +57,13 @@ def tensor_proto(array: np.ndarray, dtype: DType, name: str = "") -> Any:
     return proto
 
 
+def array_of_constant(node: Any) -> np.ndarray:
+    """The value of a Constant that `tensor_proto` made."""
+    proto = next(a.t for a in node.attribute if a.name == "value")
+    dtype = dtype_of_number(proto.data_type).numpy
+    array = np.frombuffer(proto.raw_data, dtype)
+    array = array if _LITTLE or dtype.itemsize == 1 else array.byteswap()
+    return array.reshape(tuple(proto.dims))
+
+
 _LITTLE = np.little_endian
