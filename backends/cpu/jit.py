@@ -16,7 +16,8 @@ import re
 import struct
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from nncomp.backends.cpu import code_memory, elf
 from nncomp.backends.cpu.cache import ObjectCache, bundle_key, default_cache, object_key
@@ -183,15 +184,28 @@ def compile_module(
 
     Raises CodegenError for text that LLVM refuses.
     """
+    with _counted():
+        return _compile(text, target, opt_level, effort)
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    """A fork waits for the end of the block."""
     global _count
     with _running:
         _count += 1
     try:
-        return _compile(text, target, opt_level, effort)
+        yield
     finally:
         with _running:
             _count -= 1
             _running.notify_all()
+
+
+def look_at_llvm() -> bool:
+    """Load LLVM, and find out whether several threads may compile at once."""
+    with _counted():
+        return raw_emitter() is not None
 
 
 def _compile(text: str, target: Target, opt_level: int, effort: int) -> bytes:
