@@ -92,18 +92,18 @@ _PAUSE = {
 
 # Denormals to zero, rounding to nearest, no traps: a set value rather than the caller's bits plus
 # two, so that the caller's rounding mode cannot make its own thread differ from the workers.
-_SET_MODE = {
+SET_MODE = {
     "x86_64": "  %mode = alloca i32, align 4\n  store i32 40896, ptr %mode\n"
     "  call void @llvm.x86.sse.ldmxcsr(ptr %mode)",
     "aarch64": "  call void @llvm.aarch64.set.fpcr(i64 16777216)",
     "": "",
 }
-_SAVE_MODE = {
+SAVE_MODE = {
     "x86_64": "  %saved = alloca i32, align 4\n  call void @llvm.x86.sse.stmxcsr(ptr %saved)",
     "aarch64": "  %saved = call i64 @llvm.aarch64.get.fpcr()",
     "": "",
 }
-_RESTORE_MODE = {
+RESTORE_MODE = {
     "x86_64": "  call void @llvm.x86.sse.ldmxcsr(ptr %saved)",
     "aarch64": "  call void @llvm.aarch64.set.fpcr(i64 %saved)",
     "": "",
@@ -160,8 +160,8 @@ def _parallel_text(target: Target, arch: str) -> str:
     shared = _shared_text(target) if is_posix(target) else "  br label %serial"
     return f"""define void @nncomp_parallel(ptr %pool, ptr %run, ptr %context, i64 %asked) #0 {{
   %barrier = alloca [{BARRIER_BYTES} x i8], align 8
-{_SAVE_MODE[arch]}
-{_SET_MODE[arch]}
+{SAVE_MODE[arch]}
+{SET_MODE[arch]}
   %single = icmp sle i64 %asked, 1
   %absent_pool = icmp eq ptr %pool, null
   %alone = or i1 %single, %absent_pool
@@ -176,7 +176,7 @@ serial:
   call void %run(ptr %context, i64 0, i64 1, ptr %barrier)
   br label %return
 return:
-{_RESTORE_MODE[arch]}
+{RESTORE_MODE[arch]}
   ret void
 }}"""
 
@@ -278,7 +278,7 @@ def _worker_text(arch: str) -> str:
   %pool = load ptr, ptr %slot.owner
   %tid = load i64, ptr %slot.tid
 {_fields("pool", POOL, *POOL)}
-{_SET_MODE[arch]}
+{SET_MODE[arch]}
   br label %wait
 wait:
   %spins = load atomic i64, ptr %pool.spins monotonic, align 8

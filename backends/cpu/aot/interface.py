@@ -1,0 +1,275 @@
+"""The functions of an exported file, as LLVM text: checks, tables of pointers, queries.
+
+`NAME_run(inputs, outputs[, state], workspace)` checks its pointers, chooses the level, fills a
+table in the workspace and calls that level's program. Nothing here allocates or does input or
+output. `header.py` writes the C declarations of the same functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..pool_ir import RESTORE_MODE, SAVE_MODE, SET_MODE
+from ..target import Target
+from .blob import LINE, MARK
+from .cpuid import dispatch_text
+from .queries import query_text
+from .tables import Layout, LevelTables, Place
+
+OK, ERROR_ARGUMENT, ERROR_CPU, ERROR_INDEX, ERROR_WEIGHTS, ERROR_THREADS = range(6)
+
+_MODE_DECLARED = {
+    "x86_64": "declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)",
+    "aarch64": "declare i64 @llvm.aarch64.get.fpcr()\ndeclare void @llvm.aarch64.set.fpcr(i64)",
+}
+
+
+@dataclass
+class Interface:
+    """What the functions of one file are made from."""
+
+    layout: Layout
+    target: Target  # of the lowest level: of the functions themselves
+    data: str  # the LLVM global with the constants
+    embedded: bool = True
+
+    @property
+    def name(self) -> str:
+        """What every exported symbol begins with."""
+        return self.layout.request.name
+
+    @property
+    def size(self) -> str:
+        """LLVM's word for size_t."""
+        return "i32" if "32" in self.target.arch else "i64"
+
+
+def interface_text(face: Interface) -> str:
+    """The LLVM module of the interface."""
+    arch = self_arch(face.target)
+    parts = [
+        face.data,
+        _MODE_DECLARED.get(arch, ""),
+        "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
+        "define void @nncomp_barrier(ptr %barrier, i64 %nthreads) #0 {\n  ret void\n}",
+        _weights_text(face),
+        dispatch_text(face.name, [level.name for level in face.layout.levels], arch),
+        *(_level_text(face, level) for level in face.layout.levels),
+        _run_text(face, arch),
+        query_text(face.layout, face.name, face.size),
+    ]
+    if face.layout.state_bytes:
+        parts.append(_init_text(face))
+    return "\n\n".join([*filter(None, parts), "attributes #0 = { nounwind }", ""])
+
+
+def self_arch(target: Target) -> str:
+    """The architecture if its floating-point modes are known, else nothing."""
+    return target.arch if target.arch in SAVE_MODE else ""
+
+
+def exported(layout: Layout, embedded: bool) -> list[str]:
+    """The names of the functions that a file shows."""
+    names = ["run", "workspace_bytes", "input", "output", "error_text", "isa", "set_isa"]
+    if layout.state_bytes:
+        names += ["state", "state_bytes", "init"]
+    if not embedded:
+        names += ["set_weights", "weights_bytes"]
+    return [f"{layout.request.name}_{n}" for n in names]
+
+
+# -- constants -------------------------------------------------------------------------------------
+
+
+def _weights_text(face: Interface) -> str:
+    """`@weights()`: where the constants begin; null if they are in a file that was not given."""
+    if face.embedded:
+        at = f"getelementptr (i8, ptr @nncomp_weights, i64 {MARK})"
+        return f"define internal ptr @weights() #0 {{\n  ret ptr {at}\n}}"
+    raise NotImplementedError
+
+
+# -- running ---------------------------------------------------------------------------------------
+
+
+def _run_text(face: Interface, arch: str) -> str:
+    name, layout = face.name, face.layout
+    state = ", ptr %state" if layout.state_bytes else ""
+    checks = [f"ptr %{p}" for p in ("workspace", *(["state"] if state else []))]
+    lines = [f"define i32 @{name}_run(ptr %inputs, ptr %outputs{state}, ptr %workspace) #0 {{"]
+    lines += [
+        f"  %whole = call i1 @whole_arguments(ptr %inputs, ptr %outputs, {', '.join(checks)})"
+        if state
+        else "  %whole = call i1 @whole_arguments(ptr %inputs, ptr %outputs, ptr %workspace, "
+        "ptr null)",
+        "  br i1 %whole, label %constants, label %argument",
+        f"argument:\n  ret i32 {ERROR_ARGUMENT}",
+        "constants:\n  %weights = call ptr @weights()",
+        "  %absent = icmp eq ptr %weights, null",
+        "  br i1 %absent, label %no_weights, label %choose",
+        f"no_weights:\n  ret i32 {ERROR_WEIGHTS}",
+        "choose:\n  %level = call i32 @level()",
+        "  %address = ptrtoint ptr %workspace to i64",
+        f"  %above = add i64 %address, {LINE - 1}",
+        f"  %aligned = and i64 %above, {-LINE}",
+        "  %scratch = inttoptr i64 %aligned to ptr",
+        SAVE_MODE[arch],
+        SET_MODE[arch],
+        "  switch i32 %level, label %no_code [",
+        *(f"    i32 {i}, label %level{i}" for i in range(len(layout.levels))),
+        "  ]",
+    ]
+    given = f"ptr %inputs, ptr %outputs, ptr {'%state' if state else 'null'}"
+    ends = []
+    for i, level in enumerate(layout.levels):
+        lines.append(f"level{i}:")
+        lines.append(
+            f"  %code{i} = call i32 @run.{level.name}({given}, ptr %scratch, ptr %weights)"
+        )
+        lines.append("  br label %done")
+        ends.append(f"[ %code{i}, %level{i} ]")
+    lines.append("no_code:\n  br label %done")
+    ends.append(f"[ {ERROR_CPU}, %no_code ]")
+    lines.append(f"done:\n  %code = phi i32 {', '.join(ends)}")
+    lines += [RESTORE_MODE[arch], "  ret i32 %code\n}"]
+    return "\n".join([_whole_text(face), "\n".join(filter(None, lines))])
+
+
+def _whole_text(face: Interface) -> str:
+    """Whether every pointer is there, and aligned like its elements."""
+    request = face.layout.request
+    inputs = [e.type for e in request.of_role("input")]
+    outputs = request.output_types
+    lines = [
+        "define internal i1 @whole_arguments(ptr %inputs, ptr %outputs, ptr %workspace, "
+        "ptr %state) #0 {",
+        "entry:",
+    ]
+    tables = [("inputs", inputs), ("outputs", outputs)]
+    ends = []
+
+    def refuse(value: str, label: str) -> None:
+        lines.append(f"  br i1 {value}, label %bad, label %{label}\n{label}:")
+
+    for name in ["workspace", *(n for n, types in tables if types)]:
+        lines.append(f"  %no.{name} = icmp eq ptr %{name}, null")
+        refuse(f"%no.{name}", f"has.{name}")
+    if face.layout.state_bytes:
+        lines.append("  %at.state = ptrtoint ptr %state to i64\n  %low.state = and i64 %at.state, 7")
+        lines.append("  %no.state = icmp eq ptr %state, null")
+        refuse("%no.state", "has.state")
+        lines.append("  %odd.state = icmp ne i64 %low.state, 0")
+        refuse("%odd.state", "even.state")
+    for name, types in tables:
+        for i, type in enumerate(types):
+            at = f"{name}.{i}"
+            lines.append(f"  %slot.{at} = getelementptr ptr, ptr %{name}, i64 {i}")
+            lines.append(f"  %p.{at} = load ptr, ptr %slot.{at}")
+            if type.nbytes:
+                lines.append(f"  %no.{at} = icmp eq ptr %p.{at}, null")
+                refuse(f"%no.{at}", f"has.{at}")
+            if type.dtype.itemsize > 1:
+                lines.append(f"  %a.{at} = ptrtoint ptr %p.{at} to i64")
+                lines.append(f"  %low.{at} = and i64 %a.{at}, {type.dtype.itemsize - 1}")
+                lines.append(f"  %odd.{at} = icmp ne i64 %low.{at}, 0")
+                refuse(f"%odd.{at}", f"even.{at}")
+    del ends
+    return "\n".join([*lines, "  ret i1 true", "bad:", "  ret i1 false", "}"])
+
+
+def _level_text(face: Interface, level: LevelTables) -> str:
+    """`@run.LEVEL`: index checks, table, program."""
+    layout = face.layout
+    head = (
+        f"define internal i32 @run.{level.name}(ptr %inputs, ptr %outputs, ptr %state, "
+        "ptr %scratch, ptr %weights) #0 {"
+    )
+    types = "ptr, i64, i64, ptr"
+    parts = [f"declare void @main.{level.name}({types})"]
+    lines = [head, f"  %table = getelementptr i8, ptr %scratch, i64 {layout.pool}"]
+    if level.check:
+        parts.append(f"declare void @check.{level.name}({types})")
+        lines += _table_lines(level.check, "c")
+        lines.append(f"  call void @check.{level.name}(ptr %table, i64 0, i64 1, ptr null)")
+        lines += _check_lines(level, layout.results)
+    lines += _table_lines(level.main, "m")
+    lines.append(f"  call void @main.{level.name}(ptr %table, i64 0, i64 1, ptr null)")
+    lines += _draw_lines(layout)
+    lines.append(f"  ret i32 {OK}")
+    if level.check:
+        lines.append(f"outside:\n  ret i32 {ERROR_INDEX}")
+    return "\n".join([*parts, *lines, "}"])
+
+
+def _table_lines(places: list[Place | None], tag: str) -> list[str]:
+    """Fill the table of pointers."""
+    lines = []
+    bases = {"state": "%state", "weights": "%weights", "scratch": "%scratch"}
+    for slot, place in enumerate(places):
+        if place is None:
+            continue
+        kind, number = place
+        at = f"{tag}.{slot}"
+        if kind in bases:
+            lines.append(f"  %p.{at} = getelementptr i8, ptr {bases[kind]}, i64 {number}")
+        else:
+            lines.append(f"  %from.{at} = getelementptr ptr, ptr %{kind}s, i64 {number}")
+            lines.append(f"  %p.{at} = load ptr, ptr %from.{at}")
+        lines.append(f"  %to.{at} = getelementptr ptr, ptr %table, i64 {slot}")
+        lines.append(f"  store ptr %p.{at}, ptr %to.{at}")
+    return lines
+
+
+def _check_lines(level: LevelTables, results: int) -> list[str]:
+    """Go to `outside` unless every lowest and highest index is on its axis."""
+    lines = []
+    for i, (length, type) in enumerate(level.lengths):
+        bits = 8 * type.dtype.itemsize
+        word = f"i{bits}"
+        for j, part in enumerate(("low", "high")):
+            name = f"{part}.{i}"
+            at = results + 8 * (2 * i + j)
+            lines.append(f"  %at.{name} = getelementptr i8, ptr %scratch, i64 {at}")
+            lines.append(f"  %{name} = load {word}, ptr %at.{name}")
+            wide = f"%{name}"
+            if bits < 64:
+                extend = "zext" if type.dtype.kind == "u" else "sext"
+                wide = f"%wide.{name}"
+                lines.append(f"  {wide} = {extend} {word} %{name} to i64")
+            lines.append(f"  %bad.{name} = icmp uge i64 {wide}, {length}")
+            lines.append(f"  br i1 %bad.{name}, label %outside, label %fine.{name}\nfine.{name}:")
+    return lines
+
+
+def _draw_lines(layout: Layout) -> list[str]:
+    """Move the random key of the state on by the draws of a run."""
+    found = [entry.offset for entry in layout.state if entry.name == "rng"]
+    if not found or not layout.request.draws:
+        return []
+    return [
+        f"  %drawn = getelementptr i8, ptr %state, i64 {found[0] + 8}",
+        "  %offset = load i64, ptr %drawn",
+        f"  %following = add i64 %offset, {layout.request.draws}",
+        "  store i64 %following, ptr %drawn",
+    ]
+
+
+def _init_text(face: Interface) -> str:
+    """`NAME_init(state)`: the values that the state had at the export."""
+    name, layout = face.name, face.layout
+    return f"""define i32 @{name}_init(ptr %state) #0 {{
+  %absent = icmp eq ptr %state, null
+  br i1 %absent, label %argument, label %constants
+argument:
+  ret i32 {ERROR_ARGUMENT}
+constants:
+  %weights = call ptr @weights()
+  %none = icmp eq ptr %weights, null
+  br i1 %none, label %no_weights, label %copy
+no_weights:
+  ret i32 {ERROR_WEIGHTS}
+copy:
+  %from = getelementptr i8, ptr %weights, i64 {layout.state_image}
+  call void @llvm.memcpy.p0.p0.i64(ptr %state, ptr %from, i64 {layout.state_bytes}, i1 false)
+  ret i32 {OK}
+}}"""
