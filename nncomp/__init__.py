@@ -78,8 +78,8 @@ channels_last = flags.channels_last
 flags.attach(backends)
 
 _MODULES = (
-    "amp", "datasets", "func", "linalg", "nn", "optim", "safetensors", "serialization", "special",
-    "testing", "utils",
+    "amp", "aot", "datasets", "func", "linalg", "nn", "optim", "safetensors", "serialization",
+    "special", "testing", "utils",
 )  # fmt: skip
 _LAZY = {
     "GradScaler": "amp",

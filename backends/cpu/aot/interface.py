@@ -243,11 +243,10 @@ def _check_lines(level: LevelTables, results: int) -> list[str]:
 
 def _draw_lines(layout: Layout) -> list[str]:
     """Move the random key of the state on by the draws of a run."""
-    found = [entry.offset for entry in layout.state if entry.name == "rng"]
-    if not found or not layout.request.draws:
+    if not layout.request.draws:
         return []
-    return [
-        f"  %drawn = getelementptr i8, ptr %state, i64 {found[0] + 8}",
+    return [  # the key is the last input of a graph that draws
+        f"  %drawn = getelementptr i8, ptr %state, i64 {layout.state[-1].offset + 8}",
         "  %offset = load i64, ptr %drawn",
         f"  %following = add i64 %offset, {layout.request.draws}",
         "  store i64 %following, ptr %drawn",

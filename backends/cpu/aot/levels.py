@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..target import LEVELS, Target, host
+from ..target import IMPLIED, LEVELS, Target, host, level_of
 
 TRIPLES = {
     "x86_64-linux": "x86_64-unknown-linux-gnu",
@@ -78,3 +78,23 @@ def levels_of(target: str, cpu: str | Sequence[str] | None = None) -> list[Level
             f"cpu={cpu!r}: expected one or more of {', '.join(table)} for the target {name}"
         )
     return [Level(n, Target(triple, *table[n])) for n in LEVELS if n in wanted]
+
+
+def highest_here() -> str:
+    """The highest level whose code in a file this machine runs.
+
+    Files take all of x86-64-v3 or -v4 for granted, as their own choice by cpuid does.
+    """
+    _, features, triple = host()
+    level = level_of(triple, features)
+    more = {"avx2": [n for n in IMPLIED if n != "avx512cd"], "avx512": list(IMPLIED)}
+    while not all(features.get(name) for name in more.get(level, ())):
+        level = LEVELS[LEVELS.index(level) - 1]
+    return level
+
+
+def runs_here(level: Level) -> bool:
+    """Whether this machine executes the code of a level."""
+    if Target(host()[2], "", "", 0, 0).arch != level.target.arch:
+        return False
+    return LEVELS.index(level.name) <= LEVELS.index(highest_here())

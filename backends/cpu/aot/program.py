@@ -14,11 +14,10 @@ from nncomp.ir.graph import Graph
 from nncomp.ir.program import LoopStep, Program, Step
 from nncomp.ir.types import TensorType
 
-from .. import Runner
+from .. import Runner, compile
 from ..object_maker import ObjectMaker
 from ..stages import Stages
-from ..target import Target, host, level_of
-from .levels import Level
+from .levels import Level, runs_here
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,13 @@ class Request:
     entries: tuple[Entry, ...]  # one per graph input
     outputs: tuple[str, ...]  # names of the plain outputs
     draws: int = 0
+    prepare: bool = True  # work on constants beforehand
 
     @property
     def constant(self) -> tuple[str, ...]:
-        """Names of the inputs that never change."""
+        """Names of the inputs that work may be done on beforehand."""
+        if not self.prepare:
+            return ()
         return tuple(sorted(e.name for e in self.entries if e.role == "constant"))
 
     def of_role(self, role: str) -> list[Entry]:
@@ -79,29 +81,13 @@ def _prepare(stages: Stages, request: Request, level: Level) -> list[np.ndarray]
     inner = stages.prepared
     values = {e.name: e.array for e in request.entries}
     arrays = [np.ascontiguousarray(values[n]) for n in inner.graph.input_names]
-    if not runs_here(level.target):
-        from .. import compile
-
+    if not runs_here(level):
         return compile(inner.graph)(arrays)
     with ObjectMaker(level.target) as maker:
         numbers = [maker.add(text) for text in inner.modules]
         objects = maker.objects(numbers)
     recipe = inner.recipe._replace(objects=len(objects), checker=None, checks=())
     return Runner(recipe, iter(objects), lambda: inner)(arrays)
-
-
-def runs_here(target: Target) -> bool:
-    """Whether this machine executes code for a target."""
-    cpu_level = {"x86-64": "baseline", "x86-64-v3": "avx2", "x86-64-v4": "avx512"}
-    triple, features = host()[2], host()[1]
-    here = Target(triple, "", "", 0, 0)
-    if here.arch != target.arch or target.arch != "x86_64" or target.cpu not in cpu_level:
-        return False
-    from ..target import LEVELS, _IMPLIED
-
-    if any(not features.get(name) for name in _IMPLIED) and target.cpu != "x86-64":
-        return False
-    return LEVELS.index(level_of(triple, features)) >= LEVELS.index(cpu_level[target.cpu])
 
 
 def used_inputs(program: Program) -> set[int]:

@@ -1,0 +1,67 @@
+"""The files of an export: content by path, for each format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .backends.cpu.aot import make_object
+from .backends.cpu.aot.archive import static_library
+from .backends.cpu.aot.example import example_text
+from .backends.cpu.aot.header import header_text
+from .backends.cpu.aot.levels import levels_of, platform_name
+from .backends.cpu.aot.linker import find_linker
+from .cli import version
+from .compiled_export import Export
+
+Files = dict[str, "bytes | Callable[[str], None]"]
+
+
+def make_files(
+    export: Export,
+    path: str,
+    kind: str,
+    target: str,
+    cpu: str | Sequence[str] | None,
+    embed: bool,
+    threads: int | None,
+) -> tuple[Files, dict[str, int]]:
+    """Content by path, that of `path` first, and sizes in bytes."""
+    levels = levels_of(target, cpu)
+    if kind == "nnc":
+        from .compiled_package import package
+
+        data = package(export, levels, target, threads)
+        return {path: data}, {"file": len(data)}
+    linker = find_linker(target) if kind == "so" else None
+    with export.settings():
+        made = make_object(export.request, levels)
+    stem, name = os.path.splitext(path)[0], export.request.name
+    folder = os.path.dirname(stem)
+    header = f"{name}.h"
+    files: Files = {}
+    if kind == "so":
+        assert linker is not None
+        files[path] = linker(made.object, made.symbols, os.path.basename(path))
+    else:
+        data = made.object
+        files[path] = static_library(f"{name}.o", data, made.symbols) if kind == "a" else data
+    words = (
+        f"{name}: made by nncomp {version('nncomp')} for {platform_name(target)} "
+        f"({', '.join(level.name for level in levels)})"
+    )
+    build = f"cc {name}_example.c {os.path.basename(path)} -o {name}_example -lm"
+    files[os.path.join(folder, header)] = header_text(made.layout, levels, words).encode()
+    example = example_text(made.layout, header, build).encode()
+    files[os.path.join(folder, f"{name}_example.c")] = example
+    return files, _sizes(made)
+
+
+def _sizes(made: Any) -> dict[str, int]:
+    return {
+        "code": made.code_bytes,
+        "constants": len(made.object) - made.code_bytes,
+        "workspace": made.layout.workspace,
+        "state": made.layout.state_bytes,
+    }
