@@ -27,7 +27,7 @@ from .random_state import default_generator
 from .signature import signature
 from .tensor import Tensor
 from .trace_result import Output, Traced
-from .trace_values import map_leaves
+from .trace_values import map_leaves, named_arguments
 from .train_step import TrainStep, _StepProgram
 
 
@@ -204,10 +204,18 @@ def export_step(step: Any, args: Sequence[Any], name: str) -> Export:
     roles = {n: ("state", np.array(v, np.float64)) for n, v in hypers.items()}
     names = dict(zip(hypers, map(place_name, options.places), strict=True))
     names |= _state_names(step, traced)
+    names |= dict(zip(traced.arguments[count:], _batch_names(step.model, args), strict=False))
     request = Request(name, *_renamed(traced.graph, _entries(traced, roles), names), ("loss",),
                       traced.draws, prepare=False)  # fmt: skip
     tree = encode([list(args), {}], _numbered())
     return Export(request, tree, _result_tree(traced), dict(step.options or {}))
+
+
+def _batch_names(model: Any, args: Sequence[Any]) -> list[str]:
+    """The model's own names for its inputs, and `target`; nothing for nested arguments."""
+    if not all(isinstance(x, Tensor) for x in args):
+        return []
+    return [*named_arguments(model.forward, tuple(args[:-1]), {}), "target"]
 
 
 def _state_names(step: TrainStep, traced: Traced) -> dict[str, str]:

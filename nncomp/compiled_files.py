@@ -36,7 +36,7 @@ def make_files(
         return {path: data}, {"file": len(data)}
     linker = find_linker(target) if kind == "so" else None
     with export.settings():
-        made = make_object(export.request, levels)
+        made = make_object(export.request, levels, embed, threads or 1)
     stem, name = os.path.splitext(path)[0], export.request.name
     folder = os.path.dirname(stem)
     header = f"{name}.h"
@@ -51,9 +51,12 @@ def make_files(
         f"{name}: made by nncomp {version('nncomp')} for {platform_name(target)} "
         f"({', '.join(level.name for level in levels)})"
     )
-    build = f"cc {name}_example.c {os.path.basename(path)} -o {name}_example -lm"
-    files[os.path.join(folder, header)] = header_text(made.layout, levels, words).encode()
-    example = example_text(made.layout, header, build).encode()
+    if made.weights is not None:
+        files[os.path.join(folder, f"{name}.weights")] = made.weights
+    pthread = " -pthread" if made.threads > 1 else ""
+    build = f"cc{pthread} {name}_example.c {os.path.basename(path)} -o {name}_example -lm"
+    files[os.path.join(folder, header)] = header_text(made, words).encode()
+    example = example_text(made, header, build).encode()
     files[os.path.join(folder, f"{name}_example.c")] = example
     return files, _sizes(made)
 
@@ -61,7 +64,7 @@ def make_files(
 def _sizes(made: Any) -> dict[str, int]:
     return {
         "code": made.code_bytes,
-        "constants": len(made.object) - made.code_bytes,
+        "constants": len(made.weights or made.object) - (0 if made.weights else made.code_bytes),
         "workspace": made.layout.workspace,
         "state": made.layout.state_bytes,
     }

@@ -59,7 +59,7 @@ def unpack(data: bytes, where: str) -> tuple[dict[str, Any], dict[str, bytes]]:
         )
     intact = tail == (_COMMENT + _digest(body)).encode()
     try:
-        manifest, parts, wrong = _read(data)
+        manifest, parts, wrong = _read(data, intact)
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError, NotImplementedError,
             RuntimeError, EOFError) as error:  # fmt: skip
         raise PackageError(f"{where} is no nncomp package, or it is damaged: {error}") from error
@@ -76,8 +76,11 @@ def unpack(data: bytes, where: str) -> tuple[dict[str, Any], dict[str, bytes]]:
     return manifest, parts
 
 
-def _read(data: bytes) -> tuple[dict[str, Any], dict[str, bytes], list[str]]:
-    """Manifest, parts, and the names of parts with other bytes than the manifest says."""
+def _read(data: bytes, intact: bool) -> tuple[dict[str, Any], dict[str, bytes], list[str]]:
+    """Manifest, parts, and the names of parts with other bytes than the manifest says.
+
+    Where all bytes are as they were written (`intact`), so is each part.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as file:
         manifest = json.loads(file.read(MANIFEST))
         if not isinstance(manifest, dict):
@@ -89,7 +92,7 @@ def _read(data: bytes) -> tuple[dict[str, Any], dict[str, bytes], list[str]]:
             except (KeyError, zipfile.BadZipFile):
                 wrong.append(name)
                 continue
-            if _digest(parts[name]) != entry["sha256"]:
+            if not intact and _digest(parts[name]) != entry["sha256"]:
                 wrong.append(name)
     return manifest, parts, wrong
 

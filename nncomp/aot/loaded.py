@@ -33,9 +33,10 @@ class Loaded:
         self._outputs = [_type(t) for _, t in manifest["outputs"]]
         self._order = manifest["order"]  # (role, name) of each input of the program
         self._draws = manifest["draws"]
-        arrays = ((name, x.numpy_array("loading")) for name, x in tensors.items())
-        self._arrays = {name: np.array(array, order="C") for name, array in arrays}
         self._state_names = [name for role, name in self._order if role == "state"]
+        self._arrays = {name: x.numpy_array("loading") for name, x in tensors.items()}
+        for name in self._state_names:
+            self._arrays[name] = np.array(self._arrays[name], order="C")
         self._prepared: list[np.ndarray] | None = None
         self._lock = threading.Lock()
 

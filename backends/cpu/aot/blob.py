@@ -41,16 +41,14 @@ class Blob:
         return bytes(whole)
 
 
+def side_file(data: bytes) -> bytes:
+    """A file of its own: the same mark, then the data."""
+    return mark_of(data) + data
+
+
 def mark_of(data: bytes) -> bytes:
     """What stands before the data in the file: its sha256 in hex."""
     return hashlib.sha256(data).hexdigest().encode()
-
-
-def data_text(symbol: str, data: bytes) -> str:
-    """The LLVM global that `fill` puts the data into; it begins MARK bytes after the symbol."""
-    kind = f"<{{ [{MARK} x i8], [{len(data)} x i8] }}>"
-    value = f'<{{ [{MARK} x i8] c"{mark_of(data).decode()}", [{len(data)} x i8] zeroinitializer }}>'
-    return f"@{symbol} = internal constant {kind} {value}, align {LINE}"
 
 
 def fill(object_file: bytes, blobs: Sequence[bytes]) -> bytes:

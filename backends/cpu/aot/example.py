@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from . import Made
 from .header import C_TYPES, unique
-from .tables import Layout
 
 
-def example_text(layout: Layout, header: str, build: str) -> str:
+def example_text(made: Made, header: str, build: str) -> str:
     """A C program; `build` is the command line that compiles it."""
-    request = layout.request
+    layout, request = made.layout, made.layout.request
     name, big = request.name, request.name.upper()
     inputs = unique([e.name for e in request.of_role("input")])
     outputs = unique(list(request.outputs))
     input_types = [C_TYPES[e.type.dtype.name] for e in request.of_role("input")]
     output_types = [C_TYPES[t.dtype.name] for t in request.output_types]
-    lines = [
-        f"/* {build} */",
-        "#include <stdio.h>\n",
-        f'#include "{header}"\n',
-    ]
+    lines = [f"/* {build} */", "#include <stdio.h>\n"]
+    if made.weights is not None:
+        lines.append(f"#define {big}_MAP_WEIGHTS")
+    lines.append(f'#include "{header}"\n')
 
     def memory(kind: str, word: str, row: str) -> str:
         size = f"{big}_{word}_{row.upper()}_SIZE"
@@ -43,21 +42,24 @@ def example_text(layout: Layout, header: str, build: str) -> str:
                 f"    for (size_t i = 0; i < {big}_INPUT_{n.upper()}_SIZE; i++)\n"
                 f"        input_{n}[i] = ({kind})(i % 17) / 17;"
             )
+    state = "state, " if layout.state_bytes else ""
+    calls = [f"{name}_run(inputs, outputs, {state}workspace)"]
     if layout.state_bytes:
+        calls.insert(0, f"{name}_init(state)")
+    if made.weights is not None:
+        calls.insert(0, f'{name}_map_weights("{name}.weights")')
+    if made.threads > 1:
+        calls.insert(0, f"{name}_threads_start(workspace, {big}_THREADS)")
+    for call in calls:
         lines.append(
-            f"    code = {name}_init(state);\n"
+            f"    code = {call};\n"
             f"    if (code != {big}_OK) {{\n"
             f'        fprintf(stderr, "{name}: %s\\n", {name}_error_text(code));\n'
             "        return 1;\n    }"
         )
-    state = "state, " if layout.state_bytes else ""
-    lines += [
-        f"    code = {name}_run(inputs, outputs, {state}workspace);",
-        f"    if (code != {big}_OK) {{",
-        f'        fprintf(stderr, "{name}: %s\\n", {name}_error_text(code));',
-        "        return 1;\n    }",
-    ]
-    for n, kind in zip(outputs, output_types, strict=True):
+    if made.threads > 1:
+        lines.append(f"    {name}_threads_stop(workspace);")
+    for n in outputs:
         lines.append(
             f"    {{\n        double sum = 0;\n"
             f"        for (size_t i = 0; i < {big}_OUTPUT_{n.upper()}_SIZE; i++)\n"

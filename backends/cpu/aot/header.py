@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from nncomp.ir.types import TensorType
 
-from .levels import Level
+from . import Made
 from .tables import Layout
 
 C_TYPES = {
@@ -33,16 +33,10 @@ typedef struct nncomp_tensor {
 #endif"""
 
 
-def identifier(text: str) -> str:
-    """A C identifier like `text`."""
-    name = re.sub(r"\W", "_", text, flags=re.ASCII)
-    return name if name[:1].isalpha() else f"_{name}" if name else "_"
-
-
 def unique(names: Sequence[str]) -> list[str]:
-    """C identifiers for names; a number follows one that is taken."""
+    """Ends of C identifiers for names; a number follows one that is taken."""
     found: list[str] = []
-    for name in map(identifier, names):
+    for name in (re.sub(r"\W+", "_", n, flags=re.ASCII).strip("_") or "x" for n in names):
         made, number = name, 2
         while made.upper() in (other.upper() for other in found):
             made, number = f"{name}_{number}", number + 1
@@ -50,9 +44,9 @@ def unique(names: Sequence[str]) -> list[str]:
     return found
 
 
-def header_text(layout: Layout, levels: Sequence[Level], words: str) -> str:
+def header_text(made: Made, words: str) -> str:
     """The header; `words` is one line that says what the file was made from."""
-    request = layout.request
+    layout, request = made.layout, made.layout.request
     name, big = request.name, request.name.upper()
     guard = f"{big}_NNCOMP_H"
     inputs = [(e.name, e.type) for e in request.of_role("input")]
@@ -71,7 +65,7 @@ def header_text(layout: Layout, levels: Sequence[Level], words: str) -> str:
         *_state_lines(layout, big),
         *_errors(big),
         "",
-        *_functions(layout, levels, name, big),
+        *_functions(made, name, big),
         "\n#ifdef __cplusplus\n}\n#endif\n",
         f"#endif /* {guard} */",
         "",
@@ -124,7 +118,8 @@ def _errors(big: str) -> list[str]:
     ]
 
 
-def _functions(layout: Layout, levels: Sequence[Level], name: str, big: str) -> list[str]:
+def _functions(made: Made, name: str, big: str) -> list[str]:
+    layout = made.layout
     state = ", void *state" if layout.state_bytes else ""
     lines = [
         "/* Runs the model. Thread-safe: callers at the same time need workspaces of their own",
@@ -141,6 +136,18 @@ def _functions(layout: Layout, levels: Sequence[Level], name: str, big: str) -> 
             f"const nncomp_tensor *{name}_state(size_t number); /* NULL past the last one */",
             "",
         ]
+    if made.weights is not None:
+        lines += _weights_lines(name, big)
+    if made.threads > 1:
+        lines += [
+            f"/* A run may use up to {made.threads} threads, which belong to a workspace: start",
+            " * them before its first run (count 1: the caller's alone), stop them after the last.",
+            " * A started workspace must not be moved or copied. */",
+            f"#define {big}_THREADS {made.threads}",
+            f"int {name}_threads_start(void *workspace, int count);",
+            f"void {name}_threads_stop(void *workspace);",
+            "",
+        ]
     return [
         *lines,
         f"size_t {name}_workspace_bytes(void);",
@@ -149,7 +156,40 @@ def _functions(layout: Layout, levels: Sequence[Level], name: str, big: str) -> 
         f"const char *{name}_error_text(int code);",
         "",
         "/* Instruction sets of this file, lowest first; the highest that runs here is chosen. */",
-        *(f"#define {big}_ISA_{lv.name.upper()} {i}" for i, lv in enumerate(levels)),
+        *(f"#define {big}_ISA_{lv.name.upper()} {i}" for i, lv in enumerate(made.levels)),
         f"const char *{name}_isa(void); /* the one chosen, NULL if none runs here */",
         f"int {name}_set_isa(int number); /* takes another one, -1 the highest again */",
+    ]
+
+
+def _weights_lines(name: str, big: str) -> list[str]:
+    """Declarations for constants in a file of their own."""
+    return [
+        "/* The constants are in the .weights file. Give its content, at an address that 64",
+        " * divides, before the first run; it is neither copied nor changed. */",
+        f"int {name}_set_weights(const void *data, size_t bytes);",
+        f"""
+#ifdef {big}_MAP_WEIGHTS /* for systems with mmap; the caller's program does the reading */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static inline int {name}_map_weights(const char *path) {{
+    struct stat about;
+    void *data;
+    int file = open(path, O_RDONLY);
+    if (file < 0)
+        return {big}_ERROR_WEIGHTS;
+    if (fstat(file, &about) != 0 || about.st_size <= 0) {{
+        close(file);
+        return {big}_ERROR_WEIGHTS;
+    }}
+    data = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, file, 0);
+    close(file);
+    if (data == MAP_FAILED)
+        return {big}_ERROR_WEIGHTS;
+    return {name}_set_weights(data, (size_t)about.st_size);
+}}
+#endif
+""",
     ]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..pool_ir import RESTORE_MODE, SAVE_MODE, SET_MODE
+from ..pool_ir import POOL, RESTORE_MODE, SAVE_MODE, SET_MODE
 from ..target import Target
-from .blob import LINE, MARK
+from .constants import weights_text
 from .cpuid import dispatch_text
 from .queries import query_text
 from .tables import Layout, LevelTables, Place
+from .threads import aligned, threads_text
 
 OK, ERROR_ARGUMENT, ERROR_CPU, ERROR_INDEX, ERROR_WEIGHTS, ERROR_THREADS = range(6)
 
@@ -30,8 +31,10 @@ class Interface:
 
     layout: Layout
     target: Target  # of the lowest level: of the functions themselves
-    data: str  # the LLVM global with the constants
+    data: bytes  # the constants
     embedded: bool = True
+    threads: int = 1
+    parallel: frozenset[str] = frozenset()  # programs with a step that is worth sharing
 
     @property
     def name(self) -> str:
@@ -48,11 +51,9 @@ def interface_text(face: Interface) -> str:
     """The LLVM module of the interface."""
     arch = self_arch(face.target)
     parts = [
-        face.data,
-        _MODE_DECLARED.get(arch, ""),
+        _threads_text(face) or f"{_MODE_DECLARED.get(arch, '')}\n{_NO_BARRIER}",
         "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
-        "define void @nncomp_barrier(ptr %barrier, i64 %nthreads) #0 {\n  ret void\n}",
-        _weights_text(face),
+        weights_text(face.name, face.data, face.embedded, face.size),
         dispatch_text(face.name, [level.name for level in face.layout.levels], arch),
         *(_level_text(face, level) for level in face.layout.levels),
         _run_text(face, arch),
@@ -68,25 +69,25 @@ def self_arch(target: Target) -> str:
     return target.arch if target.arch in SAVE_MODE else ""
 
 
-def exported(layout: Layout, embedded: bool) -> list[str]:
+def exported(layout: Layout, embedded: bool, threads: int) -> list[str]:
     """The names of the functions that a file shows."""
     names = ["run", "workspace_bytes", "input", "output", "error_text", "isa", "set_isa"]
     if layout.state_bytes:
         names += ["state", "state_bytes", "init"]
     if not embedded:
-        names += ["set_weights", "weights_bytes"]
+        names += ["set_weights"]
+    if threads > 1:
+        names += ["threads_start", "threads_stop"]
     return [f"{layout.request.name}_{n}" for n in names]
 
 
-# -- constants -------------------------------------------------------------------------------------
+_NO_BARRIER = "define void @nncomp_barrier(ptr %barrier, i64 %nthreads) #0 {\n  ret void\n}"
 
 
-def _weights_text(face: Interface) -> str:
-    """`@weights()`: where the constants begin; null if they are in a file that was not given."""
-    if face.embedded:
-        at = f"getelementptr (i8, ptr @nncomp_weights, i64 {MARK})"
-        return f"define internal ptr @weights() #0 {{\n  ret ptr {at}\n}}"
-    raise NotImplementedError
+def _threads_text(face: Interface) -> str:
+    if face.threads == 1:
+        return ""
+    return threads_text(face.name, face.target, face.threads, ERROR_ARGUMENT, ERROR_THREADS)
 
 
 # -- running ---------------------------------------------------------------------------------------
@@ -109,10 +110,8 @@ def _run_text(face: Interface, arch: str) -> str:
         "  br i1 %absent, label %no_weights, label %choose",
         f"no_weights:\n  ret i32 {ERROR_WEIGHTS}",
         "choose:\n  %level = call i32 @level()",
-        "  %address = ptrtoint ptr %workspace to i64",
-        f"  %above = add i64 %address, {LINE - 1}",
-        f"  %aligned = and i64 %above, {-LINE}",
-        "  %scratch = inttoptr i64 %aligned to ptr",
+        aligned("%workspace", "%scratch"),
+        *_pool_lines(face),
         SAVE_MODE[arch],
         SET_MODE[arch],
         "  switch i32 %level, label %no_code [",
@@ -135,6 +134,18 @@ def _run_text(face: Interface, arch: str) -> str:
     return "\n".join([_whole_text(face), "\n".join(filter(None, lines))])
 
 
+def _pool_lines(face: Interface) -> list[str]:
+    """With threads, a run needs their pool."""
+    if face.threads == 1:
+        return []
+    return [
+        "  %pool = call ptr @pool_of(ptr %workspace)",
+        "  %pool_absent = icmp eq ptr %pool, null",
+        f"  br i1 %pool_absent, label %no_pool, label %pooled\nno_pool:\n  ret i32 {ERROR_THREADS}",
+        "pooled:",
+    ]
+
+
 def _whole_text(face: Interface) -> str:
     """Whether every pointer is there, and aligned like its elements."""
     request = face.layout.request
@@ -146,7 +157,6 @@ def _whole_text(face: Interface) -> str:
         "entry:",
     ]
     tables = [("inputs", inputs), ("outputs", outputs)]
-    ends = []
 
     def refuse(value: str, label: str) -> None:
         lines.append(f"  br i1 {value}, label %bad, label %{label}\n{label}:")
@@ -155,7 +165,8 @@ def _whole_text(face: Interface) -> str:
         lines.append(f"  %no.{name} = icmp eq ptr %{name}, null")
         refuse(f"%no.{name}", f"has.{name}")
     if face.layout.state_bytes:
-        lines.append("  %at.state = ptrtoint ptr %state to i64\n  %low.state = and i64 %at.state, 7")
+        lines.append("  %at.state = ptrtoint ptr %state to i64")
+        lines.append("  %low.state = and i64 %at.state, 7")
         lines.append("  %no.state = icmp eq ptr %state, null")
         refuse("%no.state", "has.state")
         lines.append("  %odd.state = icmp ne i64 %low.state, 0")
@@ -173,7 +184,6 @@ def _whole_text(face: Interface) -> str:
                 lines.append(f"  %low.{at} = and i64 %a.{at}, {type.dtype.itemsize - 1}")
                 lines.append(f"  %odd.{at} = icmp ne i64 %low.{at}, 0")
                 refuse(f"%odd.{at}", f"even.{at}")
-    del ends
     return "\n".join([*lines, "  ret i1 true", "bad:", "  ret i1 false", "}"])
 
 
@@ -190,15 +200,28 @@ def _level_text(face: Interface, level: LevelTables) -> str:
     if level.check:
         parts.append(f"declare void @check.{level.name}({types})")
         lines += _table_lines(level.check, "c")
-        lines.append(f"  call void @check.{level.name}(ptr %table, i64 0, i64 1, ptr null)")
+        lines += _program_lines(face, f"check.{level.name}")
         lines += _check_lines(level, layout.results)
     lines += _table_lines(level.main, "m")
-    lines.append(f"  call void @main.{level.name}(ptr %table, i64 0, i64 1, ptr null)")
+    lines += _program_lines(face, f"main.{level.name}")
     lines += _draw_lines(layout)
     lines.append(f"  ret i32 {OK}")
     if level.check:
         lines.append(f"outside:\n  ret i32 {ERROR_INDEX}")
     return "\n".join([*parts, *lines, "}"])
+
+
+def _program_lines(face: Interface, symbol: str) -> list[str]:
+    """Call a program, on all threads of the pool where that is worth it."""
+    if symbol not in face.parallel:
+        return [f"  call void @{symbol}(ptr %table, i64 0, i64 1, ptr null)"]
+    tag = symbol.split(".")[0]
+    return [  # the pool lies at the front of the workspace
+        f"  %at.{tag} = getelementptr i8, ptr %scratch, i64 {POOL['workers']}",
+        f"  %workers.{tag} = load atomic i64, ptr %at.{tag} acquire, align 8",
+        f"  %count.{tag} = add i64 %workers.{tag}, 1",
+        f"  call void @nncomp_parallel(ptr %scratch, ptr @{symbol}, ptr %table, i64 %count.{tag})",
+    ]
 
 
 def _table_lines(places: list[Place | None], tag: str) -> list[str]:

@@ -15,6 +15,7 @@ from nncomp.ir.types import TensorType
 from ..stages import Stages
 from .blob import LINE, Blob
 from .program import Entry, LevelProgram, Request, used_inputs
+from .threads import ALIGN
 
 Place = tuple[str, int]  # "input", "output": number; "state", "weights", "scratch": offset
 
@@ -65,7 +66,7 @@ def lay_out(request: Request, programs: Sequence[LevelProgram], blob: Blob, pool
     most = max(max(s.program.arena for s in _both(p.stages)) for p in programs)
     at = blob.add(image) if state_bytes else 0
     return Layout(
-        request, levels, state, state_bytes, at, results, arena, arena + most + LINE, pool
+        request, levels, state, state_bytes, at, results, arena, arena + most + ALIGN, pool
     )
 
 
