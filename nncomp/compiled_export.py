@@ -15,7 +15,7 @@ import numpy as np
 
 from .aot.trees import encode
 from .autograd.modes import enable_grad, no_grad, state
-from .backends.cpu.aot import Entry, Request
+from .backends.cpu.aot.program import Entry, Request
 from .compiled_call import trace_guarded
 from .compiled_fast import is_unhooked
 from .compiled_module import original
@@ -36,6 +36,7 @@ class Export:
     """A recorded call: the request to the backend, and how Python arguments and results look."""
 
     request: Request
+    parameters: list[str]  # names of the arguments, those by position first
     arguments: Any  # trees as JSON values, with tensors as numbers
     result: Any
     options: dict[str, Any]  # of `compile`
@@ -64,8 +65,9 @@ def export_call(model: Any, args: tuple, kwargs: dict, name: str) -> Export:
     _check(traced)
     entries = _entries(traced)
     request = Request(name, traced.graph, entries, _output_names(traced), traced.draws)
-    tree = encode([list(args), dict(kwargs)], _numbered())
-    return Export(request, tree, _result_tree(traced), options)
+    names = named_arguments(function, args, kwargs)
+    tree = encode([*args, *kwargs.values()], _numbered())["list"]
+    return Export(request, names, tree, _result_tree(traced), options)
 
 
 def _function_of(model: Any) -> tuple[Callable, Any, dict[str, Any]]:
@@ -207,8 +209,9 @@ def export_step(step: Any, args: Sequence[Any], name: str) -> Export:
     names |= dict(zip(traced.arguments[count:], _batch_names(step.model, args), strict=False))
     request = Request(name, *_renamed(traced.graph, _entries(traced, roles), names), ("loss",),
                       traced.draws, prepare=False)  # fmt: skip
-    tree = encode([list(args), {}], _numbered())
-    return Export(request, tree, _result_tree(traced), dict(step.options or {}))
+    tree = encode(list(args), _numbered())["list"]
+    inputs = [*named_arguments(step.model.forward, tuple(args[:-1]), {}), "target"]
+    return Export(request, inputs, tree, _result_tree(traced), dict(step.options or {}))
 
 
 def _batch_names(model: Any, args: Sequence[Any]) -> list[str]:

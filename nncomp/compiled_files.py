@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .backends.cpu.aot import make_object
 from .backends.cpu.aot.archive import static_library
 from .backends.cpu.aot.example import example_text
 from .backends.cpu.aot.header import header_text
 from .backends.cpu.aot.levels import levels_of, platform_name
 from .backends.cpu.aot.linker import find_linker
+from .backends.cpu.aot.object_file import make_object
 from .cli import version
 from .compiled_export import Export
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import platform
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from . import safetensors
 from .aot.archive import pack
@@ -13,22 +14,24 @@ from .aot.loaded import type_words
 from .backends.cpu.aot.levels import Level, platform_name
 from .backends.cpu.aot.package import choose_level, level_parts, make_runner
 from .backends.cpu.target import versions
-from .cli import version
-from .compiled_export import Export
-from .ir.parser import parse_graph
+from .ir.graph import Graph
 from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from .compiled_export import Export
 
 WEIGHTS, GRAPH = "weights.safetensors", "graph.txt"
 
 
 def package(export: Export, levels: Sequence[Level], target: str, threads: int | None) -> bytes:
     """The bytes of a package with code for these levels."""
+    from .cli import version
+
     request = export.request
     parts: dict[str, bytes] = {GRAPH: f"{request.graph}\n".encode()}
     kept = [e for e in request.entries if e.array is not None]
-    numbers = {e.name: f"{i:04d}" for i, e in enumerate(kept)}
-    tensors = {numbers[e.name]: Tensor._wrap(e.array) for e in kept}
-    parts[WEIGHTS] = safetensors.save(tensors, {numbers[e.name]: e.name for e in kept})
+    tensors = {e.name: Tensor._wrap(np.array(e.array)) for e in kept}  # each with its own memory
+    parts[WEIGHTS] = safetensors.save(tensors)
     recipes, objects = {}, {}
     with export.settings():
         for level in levels:
@@ -47,9 +50,9 @@ def package(export: Export, levels: Sequence[Level], target: str, threads: int |
         "outputs": list(map(list, outputs)),
         "state": [[e.name, type_words(e.type)] for e in request.of_role("state")],
         "order": [[e.role, e.name] for e in request.entries],
-        "weights": {e.name: numbers[e.name] for e in kept},
         "draws": request.draws,
         "threads": threads,
+        "parameters": export.parameters,
         "arguments": export.arguments,
         "result": export.result,
         "recipes": recipes,
@@ -58,12 +61,20 @@ def package(export: Export, levels: Sequence[Level], target: str, threads: int |
     return pack(manifest, parts)
 
 
-def runner_of(manifest: Mapping[str, Any], parts: Mapping[str, bytes]) -> tuple[Any, str]:
-    """The program of a package for this machine, and the level that it was made for."""
+def program_of(
+    manifest: Mapping[str, Any], parts: Mapping[str, bytes]
+) -> tuple[Any, str, Callable[[], Graph]]:
+    """The program of a package for this machine, its level, and what reads the graph's text."""
     level = choose_level(manifest["target"], list(manifest["recipes"]))
     objects = [parts[name] for name in manifest["objects"][level]]
     text = parts[GRAPH].decode()
-    return make_runner(manifest["recipes"][level], objects, lambda: parse_graph(text)), level
+
+    def graph() -> Graph:
+        from .ir.parser import parse_graph
+
+        return parse_graph(text)
+
+    return make_runner(manifest["recipes"][level], objects, graph), level, graph
 
 
 def tensors_of(
@@ -71,9 +82,4 @@ def tensors_of(
 ) -> dict[str, Tensor]:
     """Constants and state by name."""
     found = safetensors.load_from(parts[WEIGHTS], where)
-    return {name: found[number] for name, number in manifest["weights"].items()}
-
-
-def manifest_text(manifest: Mapping[str, Any]) -> str:
-    """The manifest as people read it."""
-    return json.dumps(manifest, indent=1)
+    return {name: found[name] for role, name in manifest["order"] if role != "input"}

@@ -21,11 +21,11 @@ def load(path: Any) -> Loaded:
         data = file.read()
     where = repr(os.fsdecode(path))
     manifest, parts = unpack(data, where)
-    from ..compiled_package import runner_of, tensors_of
+    from ..compiled_package import program_of, tensors_of
 
     try:
-        runner, level = runner_of(manifest, parts)
-        return Loaded(manifest, tensors_of(manifest, parts, where), runner, level)
+        program = program_of(manifest, parts)
+        return Loaded(manifest, tensors_of(manifest, parts, where), *program)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if str(error).startswith("NNCOMP_"):
             raise

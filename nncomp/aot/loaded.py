@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,17 @@ class Loaded:
     """
 
     def __init__(
-        self, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], runner: Any, level: str
+        self,
+        manifest: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        runner: Any,
+        level: str,
+        graph: Callable[[], Any],
     ):
         self.manifest, self.level, self.threads = dict(manifest), level, manifest["threads"]
         self.name: str = manifest["name"]
-        self._runner = runner
+        self._runner, self._read_graph = runner, graph
+        self._parameters: list[str] = manifest["parameters"]
         self._arguments, self._result = manifest["arguments"], manifest["result"]
         self._inputs = [(n, _type(t)) for n, t in manifest["inputs"]]
         self._outputs = [_type(t) for _, t in manifest["outputs"]]
@@ -47,7 +53,9 @@ class Loaded:
         def take(number: int, value: Any, where: str) -> None:
             given[number] = self._checked(number, value, where)
 
-        collect(self._arguments, [list(args), kwargs], take, "arguments")
+        values = self._bound(args, kwargs)
+        for name, tree, value in zip(self._parameters, self._arguments, values, strict=True):
+            collect(tree, value, take, name)
         if self._state_names:
             with self._lock:
                 results = self._run(given)
@@ -56,13 +64,26 @@ class Loaded:
         pairs = zip([r for r in results if r is not None], self._outputs, strict=True)
         return build(self._result, [dispatch.wrap(a, t) for a, t in pairs])
 
+    def _bound(self, args: tuple, kwargs: dict) -> list[Any]:
+        """The arguments in the order of the parameters, whichever way they were given."""
+        names = self._parameters
+        values = dict(zip(names, args, strict=False))
+        wrong = [n for n in kwargs if n in values or n not in names]
+        missing = [n for n in names if n not in values and n not in kwargs]
+        if len(args) > len(names) or wrong or missing:
+            raise TypeError(
+                f"{self.name} takes ({', '.join(names)}), got {len(args)} argument(s) by position "
+                f"and {list(kwargs) or 'none'} by name"
+            )
+        return [values[n] if n in values else kwargs[n] for n in names]
+
     def _checked(self, number: int, value: Any, where: str) -> np.ndarray:
-        name, expected = self._inputs[number]
+        expected = self._inputs[number][1]
         if not isinstance(value, Tensor):
-            raise TypeError(f"'{name}' must be a tensor {expected}, got {type(value).__name__}")
+            raise TypeError(f"{where} must be a tensor {expected}, got {type(value).__name__}")
         if value._type != expected:
             raise ValueError(
-                f"'{name}' must be {expected}, as when the model was exported; got {value._type}"
+                f"{where} must be {expected}, as when the model was exported; got {value._type}"
             )
         array = value.detach().numpy_array("running an exported model")
         if not (array.flags.c_contiguous and array.flags.aligned):
@@ -104,7 +125,7 @@ class Loaded:
     @property
     def graph(self) -> Any:
         """The exported Graph, read from its text."""
-        return self._runner.graph
+        return self._read_graph()
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{n}: {t}" for n, t in self._inputs)

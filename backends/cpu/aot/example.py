@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import Made
 from .header import C_TYPES, unique
+from .object_file import Made
 
 
 def example_text(made: Made, header: str, build: str) -> str:

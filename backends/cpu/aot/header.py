@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from nncomp.ir.types import TensorType
 
-from . import Made
+from .object_file import Made
 from .tables import Layout
 
 C_TYPES = {

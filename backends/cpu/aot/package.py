@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nncomp.ir.graph import Graph
 
 from .. import Runner
-from ..object_maker import ObjectMaker
-from ..stages import Stages
 from ..stored import count_objects, recipe_from_json, recipe_to_json
 from ..target import LEVELS
-from .levels import TRIPLES, Level, highest_here, platform_name
-from .program import Request
+from .levels import Level, highest_here, platform_name
+
+if TYPE_CHECKING:
+    from ..stages import Stages
+    from .program import Request
 
 
 class NoCodeForCpu(RuntimeError):
@@ -27,6 +28,9 @@ class NoCodeForCpu(RuntimeError):
 
 def level_parts(request: Request, level: Level) -> tuple[dict[str, Any], list[bytes]]:
     """Recipe, as JSON values, and object files of one level."""
+    from ..object_maker import ObjectMaker
+    from ..stages import Stages
+
     with ObjectMaker(level.target) as maker:
         stages = Stages(request.graph, request.constant, level.target, add=maker.add)
         objects = maker.objects(stages.all_numbers)
@@ -68,7 +72,10 @@ def choose_level(platform: str, levels: Sequence[str]) -> str:
 def make_runner(
     fields: dict[str, Any], objects: Sequence[bytes], graph: Callable[[], Graph]
 ) -> Runner:
-    """The program of a package; ValueError for a recipe that does not fit the objects."""
+    """The program of a package; ValueError for a recipe that does not fit the objects.
+
+    What Runner shows of its making, beside what runs, is made anew from `graph()` when asked for.
+    """
     try:
         recipe = recipe_from_json(fields)
     except (TypeError, KeyError, AttributeError) as error:
@@ -77,6 +84,7 @@ def make_runner(
         raise ValueError("the recipe of the package does not fit its objects")
 
     def stages() -> Stages:
+        from ..stages import Stages
         from ..target import host_target
 
         return Stages(graph(), (), host_target())
@@ -84,4 +92,4 @@ def make_runner(
     return Runner(recipe, iter(objects), stages)
 
 
-__all__ = ["NoCodeForCpu", "TRIPLES", "choose_level", "level_parts", "make_runner"]
+__all__ = ["NoCodeForCpu", "choose_level", "level_parts", "make_runner"]
