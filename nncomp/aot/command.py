@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser, at_least: AtLeast) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="path/to/model.py:Net, or a name of the zoo of nncomp bench")
     add("--input", action="append", default=[], metavar="TYPE",
-        help="what it takes, one for each argument: f32[1,3,224,224], i64[B,128]<30522")  # fmt: skip
+        help="one for each argument: f32[1,3,224,224], i64[B,128]<30522")  # fmt: skip
     add("--batch", type=at_least(int, 1), help="the B of inputs; of the zoo, another batch size")
     add("--weights", type=Path, metavar="FILE", help="a saved state dict: w.pth, w.safetensors")
     add("-o", "--output", default=".", metavar="PATH",
