@@ -131,9 +131,15 @@ def machine(target: Target, effort: int = KERNELS):
             llvm.initialize_all_targets()
             llvm.initialize_all_asmprinters()
         made[target, effort] = llvm.Target.from_triple(target.triple).create_target_machine(
-            cpu=target.cpu, features=target.features, opt=effort, reloc="pic", codemodel="small"
-        )
+            cpu=target.cpu, features=target.features, opt=effort, reloc=_reloc(target),
+            codemodel="small",
+        )  # fmt: skip
     return made[target, effort]
+
+
+def _reloc(target: Target) -> str:
+    """Code that can lie anywhere, except where there is no such thing."""
+    return "static" if target.arch.startswith("wasm") else "pic"
 
 
 def is_posix(target: Target) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..file_replacement import replacing
 
-FORMATS = ("nnc", "o", "a", "so")
+FORMATS = ("nnc", "o", "a", "so", "wasm")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def export(
     `inputs` is a tensor, a tuple of arguments or a dict of keyword arguments; their shapes and
     dtypes, numbers and flags become part of the file. The suffix of `path` chooses the format, or
     `format` does: "nnc" (a package for `load`), "o" (an object file), "a" (a static library) or
-    "so" (a shared library); the last three come with a C header and a C example. `target` names a
+    "so" (a shared library), which come with a C header and a C example; or "wasm" (a WebAssembly
+    module with its JavaScript). `target` names a
     platform ("host", "aarch64-linux", ...), `cpu` one or more levels of x86-64 ("baseline",
     "avx2", "avx512"; all of them by default: the highest that the CPU has is taken at run time).
     `weights="file"` puts the constants into a file of their own, which programs map into memory.

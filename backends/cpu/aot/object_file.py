@@ -47,6 +47,7 @@ def make_object(
     if threads > 1 and not is_posix(base):
         raise ValueError(f"threads={threads}: files for {base.triple} run on one thread")
     programs = [compile_level(request, level) for level in levels]
+    _refuse(programs)
     blob = Blob()
     layout = lay_out(request, programs, blob, pool_bytes(threads))
     data = blob.data()
@@ -65,6 +66,14 @@ def make_object(
     code = len(made) - (len(data) if embed else 0)
     made, side = (fill(made, [data]), None) if embed else (made, side_file(data))
     return Made(made, side, layout, symbols, list(levels), threads, code)
+
+
+def _refuse(programs: Sequence[LevelProgram]) -> None:
+    """ValueError for code that LLVM would end the process over."""
+    for program in programs:
+        texts = (m for _, stages in _programs(program) for m in stages.modules)
+        if program.level.target.arch == "wasm32" and any("bfloat" in text for text in texts):
+            raise ValueError("bfloat16 has no code for WebAssembly: convert the model with float()")
 
 
 def _programs(program: LevelProgram) -> list[tuple[str, Stages]]:
