@@ -51,7 +51,10 @@ def make_files(
         files[path] = linker(made.object, made.symbols, os.path.basename(path))
     else:
         data = made.object
-        files[path] = static_library(f"{name}.o", data, made.symbols) if kind == "a" else data
+        if kind == "a":
+            apple = "macos" in platform_name(target)
+            data = static_library(f"{name}.o", data, made.symbols, apple)
+        files[path] = data
     words = _words(made, target)
     if made.weights is not None:
         files[os.path.join(folder, f"{name}.weights")] = made.weights
@@ -72,8 +75,6 @@ def _words(made: Made, target: str) -> str:
 
 def _wasm_files(made: Made, path: str) -> Files:
     """The module and the JavaScript beside it."""
-    if made.weights is not None:
-        raise ValueError("weights='file': a WebAssembly module holds its constants")
     name = made.layout.request.name
     unknown = sorted(wasm.undefined(made.object) - set(javascript.HOST))
     if unknown:

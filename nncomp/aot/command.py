@@ -26,7 +26,8 @@ def add_options(parser: argparse.ArgumentParser, at_least: AtLeast) -> None:
     add("--name", help="what C names begin with; by default the model's name")
     add("--target", default="host", help="platform: aarch64-linux, riscv64-linux, wasm32, ...")
     add("--cpu", metavar="LIST", help="levels of x86-64: baseline,avx2,avx512 by default")
-    add("--threads", type=at_least(int, 1), default=1, help="threads that a run may use")
+    add("--threads", type=at_least(int, 1),
+        help="threads that a run may use: one from C, any number in a package")  # fmt: skip
     add("--weights-file", action="store_true", help="constants in a file of their own")
     add("--seed", type=at_least(int, 0), default=0, help="of weights that no file gives")
 

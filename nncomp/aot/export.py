@@ -34,7 +34,7 @@ def export(
     target: str = "host",
     cpu: str | Sequence[str] | None = None,
     weights: str = "embed",
-    threads: int | None = 1,
+    threads: int | None = None,
     train_step: Any = None,
     format: str | None = None,
     name: str | None = None,
@@ -49,7 +49,8 @@ def export(
     platform ("host", "aarch64-linux", ...), `cpu` one or more levels of x86-64 ("baseline",
     "avx2", "avx512"; all of them by default: the highest that the CPU has is taken at run time).
     `weights="file"` puts the constants into a file of their own, which programs map into memory.
-    `threads` is how many threads a run may use; a package has no limit with None. With
+    `threads` is how many threads a run may use: by default one from C, and in a package as many as
+    the process computes with. With
     `train_step=compile_train_step(...)` a whole training step is exported, and `inputs` are those
     of the step. `name` is what every C name begins with, by default that of the file.
 
@@ -125,9 +126,11 @@ def _name(path: str, name: str | None) -> str:
 def _check(weights: str, threads: int | None, kind: str) -> None:
     if weights not in ("embed", "file"):
         raise ValueError(f"weights={weights!r}: expected 'embed' or 'file'")
+    if weights == "file" and kind in ("nnc", "wasm"):
+        raise ValueError(f"weights='file' is for o, a and so: a file .{kind} holds its constants")
     whole = isinstance(threads, int) and not isinstance(threads, bool) and threads >= 1
-    if not whole and not (threads is None and kind == "nnc"):
-        raise ValueError(f"threads={threads!r}: expected a positive integer")
+    if threads is not None and not whole:
+        raise ValueError(f"threads={threads!r}: expected a positive integer, or None")
 
 
 def _check_step(module: Any, step: Any, kwargs: dict) -> None:

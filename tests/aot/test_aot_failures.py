@@ -36,7 +36,7 @@ def folder(tmp_path):
         ({"weights": "away"}, "'embed' or 'file'"),
         ({"threads": 0}, "positive integer"),
         ({"threads": True}, "positive integer"),
-        ({"threads": None}, "positive integer"),
+        ({"format": "nnc", "weights": "file"}, "a file .nnc holds its constants"),
         ({"format": "dll"}, "cannot tell the format"),
         ({"name": "1net"}, "a C identifier"),
         ({"name": "for"}, "a C identifier"),

@@ -32,7 +32,7 @@ def small(tmp_path_factory):
                          ids=("mlp", "lstm", "resnet"))  # fmt: skip
 def test_loaded_gives_the_same_bits(make, tmp_path):
     model, x = make()
-    nncomp.aot.export(model, x, tmp_path / "net.nnc", threads=None)
+    nncomp.aot.export(model, x, tmp_path / "net.nnc")
     loaded = nncomp.aot.load(tmp_path / "net.nnc")
     for _ in range(2):
         expected, y = compiled(model, x), loaded(x)

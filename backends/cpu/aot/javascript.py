@@ -1,4 +1,4 @@
-"""The JavaScript beside a WebAssembly module: an ES module for browsers and Node, and an example."""
+"""The JavaScript beside a WebAssembly module: an ES module for browsers and Node, an example."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ export class Model {
 
     check(code) {
         if (code === 0) return;
-        const bytes = new Uint8Array(this.code.memory.buffer, this.code[NAME + '_error_text'](code));
+        const place = this.code[NAME + '_error_text'](code);
+        const bytes = new Uint8Array(this.code.memory.buffer, place);
         const text = String.fromCharCode(...bytes.subarray(0, bytes.indexOf(0)));
         throw new Error(`${NAME}: ${text}`);
     }

@@ -62,6 +62,14 @@ def platform_name(target: str) -> str:
     return name
 
 
+def _platform_here() -> str:
+    """The triple of files for this machine, nothing where there are none."""
+    try:
+        return TRIPLES[platform_name("host")]
+    except ValueError:
+        return ""
+
+
 def levels_of(target: str, cpu: str | Sequence[str] | None = None) -> list[Level]:
     """The levels of a platform, lowest first; `cpu` names some of those of x86-64.
 
@@ -95,6 +103,6 @@ def highest_here() -> str:
 
 def runs_here(level: Level) -> bool:
     """Whether this machine executes the code of a level."""
-    if Target(host()[2], "", "", 0, 0).arch != level.target.arch:
+    if _platform_here() != level.target.triple:
         return False
     return LEVELS.index(level.name) <= LEVELS.index(highest_here())
