@@ -111,7 +111,7 @@ def _known_host() -> Host:
         version = ".".join(map(str, llvm.llvm_version_info))
         cpu, features = llvm.get_host_cpu_name(), dict(llvm.get_host_cpu_features())
         found = known_host.Host(cpu, features, llvm.get_process_triple(), version)
-        known_host.save(found)
+        known_host.save(found, new_folder=False)
     return found
 
 
@@ -145,7 +145,10 @@ def machine(target: Target, effort: int = KERNELS):
     """This thread's llvmlite TargetMachine for `target` (one must not be used by two threads)."""
     made = _local.__dict__.setdefault("machines", {})
     if (target, effort) not in made:
+        from . import known_host
+
         llvm = binding()
+        known_host.save(_known_host())
         if target.triple != host()[2]:  # code for another machine: to look at, not to run
             llvm.initialize_all_targets()
             llvm.initialize_all_asmprinters()
