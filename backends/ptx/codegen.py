@@ -1,0 +1,33 @@
+"""Kernel -> LLVM text and launches: which writer a kernel gets."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from nncomp.ir.loops import Kernel
+
+from .element_kernel import ElementKernel
+from .emitter import PtxEmitter
+from .expressions import index_type
+from .group_kernel import GroupKernel
+from .guard import UnsupportedOnGpu
+from .kernel import Code, Facts
+from .scatter_kernel import ScatterKernel
+from .schedule import choose
+from .target import Target
+
+NOTHING = Code("", ())
+
+
+@lru_cache(maxsize=2048)
+def kernel_code(kernel: Kernel, target: Target, facts: Facts) -> Code:
+    """The code of one kernel; UnsupportedOnGpu for a kind that has none."""
+    if kernel.kind == "scatter":
+        return ScatterKernel(PtxEmitter(index_type(kernel)), kernel, facts).write()
+    if kernel.kind != "map":
+        raise UnsupportedOnGpu(f"kernels of kind {kernel.kind!r} have no code for GPUs")
+    schedule = choose(kernel)
+    if schedule.kind == "empty":
+        return NOTHING
+    writer = ElementKernel if schedule.kind == "elements" else GroupKernel
+    return writer(PtxEmitter(index_type(kernel)), kernel, schedule, facts).write()

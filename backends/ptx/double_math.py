@@ -1,0 +1,2 @@
+"""stub"""
+DOUBLE_MATH = {}
