@@ -13,10 +13,11 @@ from nncomp.ir.passes.split_cumsum import split_cumsum
 from nncomp.ir.passes.split_reductions import split_reductions
 
 from ..cpu.pipeline import Pass, loop_invariants
+from .gemm import PRODUCTS
 from .target import Target
 
 announce_passes(
-    "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_reductions", "fuse"
+    "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_reductions", "fuse_products"
 )
 
 
@@ -35,7 +36,12 @@ def ptx_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-    return [split_cumsum, split_reductions, fuse]
+
+
+    def fuse_products(graph: Graph) -> Graph:
+        return fuse(graph, alone=PRODUCTS)
+
+    return [split_cumsum, split_reductions, fuse_products]
 
 
 def lower_bodies(graph: Graph, target: Target) -> Graph:
