@@ -13,7 +13,7 @@ from nncomp.ir.passes.split_cumsum import split_cumsum
 from nncomp.ir.passes.split_reductions import split_reductions
 
 from ..cpu.pipeline import Pass, loop_invariants
-from .gemm import PRODUCTS
+from .gemm import PRODUCTS, lower_products
 from .target import Target
 
 announce_passes(
@@ -31,7 +31,10 @@ def ptx_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
     def scan_bodies(graph: Graph) -> Graph:
         return lower_bodies(graph, target)
 
-    return [*PIPELINE, scan_bodies, sink_permutes, simplify, cse]
+    def products(graph: Graph) -> Graph:
+        return lower_products(graph, target)
+
+    return [*PIPELINE, scan_bodies, products, sink_permutes, simplify, cse]
 
 
 def kernel_pipeline() -> list[Pass]:

@@ -142,7 +142,16 @@ class Group:
         if not any(n.name in self.alone for n in self.members):
             return True
         used = frozenset(v for idx in self.reads.positions(node) for i in idx for v in i.vars)
-        return not is_reduction(node) and (used <= everything or node.name == "cast")
+        return not is_reduction(node) and (used <= everything or self._is_widened_factor(node))
+
+    def _is_widened_factor(self, node: Node) -> bool:
+        """A half that a product of floats reads: multiplying narrow numbers widens them anyway."""
+        if node.name != "cast" or not any(n.name in self.alone for n in self.members):
+            return False
+        narrow, wide = node.inputs[0].dtype, node.dtype
+        used = frozenset(v for idx in self.reads.positions(node) for i in idx for v in i.vars)
+        is_half = narrow.kind == wide.kind == "f" and narrow.itemsize == 2
+        return is_half and not used <= frozenset(self.domain)
 
     def _can_be_center(self, node: Node) -> bool:
         """A contraction, if this is its epilogue: the same elements, no reduction of its own."""
@@ -170,6 +179,8 @@ class Group:
 
     def _accepts(self, node: Node, stored: bool) -> bool:
         everything = frozenset(self.domain)
+        if self._is_widened_factor(node):
+            return True
         if not stored and not is_reduction(node):
             return self._can_repeat(node)
         place = self._place(node)

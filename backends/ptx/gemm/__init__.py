@@ -7,6 +7,7 @@ tensor cores. `copies.py` brings the operands.
 
 from __future__ import annotations
 
+from nncomp.ir.graph import Graph
 from nncomp.ir.loops import Kernel
 
 from ..expressions import index_type
@@ -15,11 +16,20 @@ from ..target import Target
 from .plan import choose_tile, memory_dtype
 from .product import PRODUCTS, find_product
 from .product_kernel import ProductKernel
+from .split import split_products
 
-__all__ = ["PRECISIONS", "PRODUCTS", "product_code"]
+__all__ = ["PRECISIONS", "PRODUCTS", "lower_products", "product_code"]
 
 PRECISIONS = ("strict", "tf32", "tf32x3")
 FIRST = 80  # compute capability of the first devices with cp.async and mma.sync of bfloat16
+
+
+def lower_products(graph: Graph, target: Target) -> Graph:
+    """The graph with its products in the form that kernels are written for.
+
+    A pass before `fuse`, which must be told of PRODUCTS; see split.py.
+    """
+    return split_products(graph)
 
 
 def product_code(

@@ -108,9 +108,8 @@ class MmaCore:
 
     def multiply(self, places: Places, a: Value, b: Value, sums: list[Value]) -> list[Value]:
         """The sums with a tile's products added; `a` and `b` are where its operands lie."""
-        bases = [
-            element(self.e, self.type, base, at) for base, at in zip((a, b), self.starts, strict=True)
-        ]
+        operands = zip((a, b), self.starts, strict=True)
+        bases = [element(self.e, self.type, base, at) for base, at in operands]
         for depth in range(0, self.tile.depth, self.step):
             left = [self._left(bases[0], depth, k) for k in range(self.tile.row_fragments)]
             right = [

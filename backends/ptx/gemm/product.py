@@ -53,7 +53,7 @@ class Operand:
 
     @property
     def dtype(self) -> DType:
-        """Of what is put into shared memory: narrow floats stay narrow until they are multiplied."""
+        """Of what is put into shared memory: narrow floats stay narrow until multiplied."""
         return self.load.dtype if self.load else self.value.dtype
 
     @property
@@ -244,7 +244,9 @@ def _divisors(values: Iterable[Expr], var: Var) -> list[int]:
 def _operand(value: Expr, side: Var, depth: Var, near: str) -> Operand:
     """The factor with widening casts taken off, and as a guarded load if it is one."""
     core = value
-    while isinstance(core, Call) and core.name == "cast" and _widens(core.args[0].dtype, core.dtype):
+    while isinstance(core, Call) and core.name == "cast":
+        if not _widens(core.args[0].dtype, core.dtype):
+            break
         core = core.args[0]
     if isinstance(core, Load) and _is_index_test(core.guard):
         return Operand(value, core, core.guard, side, depth, near)

@@ -1,7 +1,7 @@
 """The kernel of one product: blocks compute tiles of the result, then the group's other nodes.
 
     a and b in memory --(copies)--> tiles in shared memory --(core)--> sums in registers
-        --> shared memory, slice by slice --(epilogue: all that the kernel does with a sum)--> memory
+        --> shared memory, slice by slice --(epilogue: what the kernel does with a sum)--> memory
 
 While the core works on one tile the copies of the next ones are under way; one barrier per tile
 keeps them apart.
