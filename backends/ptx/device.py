@@ -52,6 +52,10 @@ class Device(Protocol):
         """Copy from the device into a C-contiguous array."""
         ...
 
+    def copy_out_all(self, pairs: Sequence[tuple[np.ndarray, int]]) -> None:
+        """`copy_out` of several arrays from their addresses."""
+        ...
+
     def load(self, ptx: str) -> Any:
         """A module of PTX text, ready to launch."""
         ...

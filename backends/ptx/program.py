@@ -13,7 +13,7 @@ from nncomp.ir.program import LoopStep, Place, Program, Step
 from nncomp.ir.types import TensorType
 
 from .device import Call, Device
-from .stages import Stages
+from .stages import Stages, steps_of
 
 Item = Step | LoopStep
 
@@ -31,6 +31,8 @@ class DeviceProgram:
         self.inputs = [self._room(t) for t in self.input_types]
         self.outputs = [None if t is None else self._room(t) for t in self.output_types]
         self.arena = self._allocate(self.program.arena)
+        writes = [w for step in steps_of(self.program.steps) for w in step.writes]
+        self.updated = sorted({place.index for place, _ in writes if place.base == "in"})
         self._replay: Callable[[], None] | None = None
 
     def _room(self, type: TensorType) -> int:
@@ -75,28 +77,16 @@ class DeviceProgram:
 
     def results(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray | None]:
         """New arrays with the results; updated inputs are written into `arrays` and give None."""
-        for place_of, array in self._updates(arrays):
-            if array.nbytes:
-                self.device.copy_out(array, self.inputs[place_of])
+        pairs = [(arrays[n], self.inputs[n]) for n in self.updated]
         found: list[np.ndarray | None] = []
         for type, address in zip(self.output_types, self.outputs, strict=True):
             if type is None or address is None:
                 found.append(None)
                 continue
-            array = np.empty(type.shape, type.dtype.numpy)
-            if array.nbytes:
-                self.device.copy_out(array, address)
-            found.append(array)
+            found.append(np.empty(type.shape, type.dtype.numpy))
+            pairs.append((found[-1], address))
+        self.device.copy_out_all([(array, at) for array, at in pairs if array.nbytes])
         return found
-
-    def _updates(self, arrays: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
-        written = {
-            p.index
-            for step, _ in _unrolled(self.program.steps, {})
-            for p, _ in step.writes
-            if p.base == "in"
-        }
-        return ((n, arrays[n]) for n in sorted(written))
 
     def close(self) -> None:
         """Give all memory back."""
