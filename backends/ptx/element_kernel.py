@@ -63,7 +63,8 @@ class ElementKernel(GpuExpressions):
         units = schedule.count // self.lanes_at_once
         threads = min(THREADS, -(-units // 32) * 32)
         blocks = min(-(-units // threads), MOST_BLOCKS)
-        first = e.add(e.mul(e.as_index(e.special("ctaid.x")), threads), e.as_index(e.special("tid.x")))
+        block = e.mul(e.as_index(e.special("ctaid.x")), threads)
+        first = e.add(block, e.as_index(e.special("tid.x")), "first")
         self.hoist(roots_of(schedule.stores))
         if blocks * threads >= units:
             if blocks * threads == units:

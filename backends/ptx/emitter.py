@@ -1,4 +1,6 @@
-"""Writing LLVM text for one GPU thread: 32-bit counters, thread numbers, shared memory, shuffles."""
+"""Writing LLVM text for one GPU thread: 32-bit counters, thread numbers, shared memory,
+shuffles.
+"""
 
 from __future__ import annotations
 

@@ -116,9 +116,9 @@ class GpuExpressions(ArgExpressions):
         if not expr.buffer.type.size:
             return self.spread_if(expr, self.e.const(compute_type(dtype.name), 0))
         if lanes is None or lanes.var not in expr.vars:
-            return load_one(self.e, dtype, self._address(expr.buffer, self._safe(expr)))
+            return self._one(expr)
         if lanes.var not in expr.offset.vars and not self._is_spread(expr.guard):
-            return self.spread(load_one(self.e, dtype, self._address(expr.buffer, self._safe(expr))))
+            return self.spread(self._one(expr))
         if expr.guard is None and is_aligned(expr.offset, lanes.var, lanes.count):
             at = self._address(expr.buffer, self.index_at_base(expr.offset))
             return self._wide(dtype, at, lanes.count)
@@ -131,6 +131,10 @@ class GpuExpressions(ArgExpressions):
 
     def _is_spread(self, guard: Expr | None) -> bool:
         return guard is not None and self.lanes.var in guard.vars
+
+    def _one(self, expr: Load) -> Value:
+        """The same element in all lanes."""
+        return load_one(self.e, expr.dtype, self._address(expr.buffer, self._safe(expr)))
 
     def _safe(self, expr: Load) -> Value:
         """The offset of a load, or 0 where its guard is false."""

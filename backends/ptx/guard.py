@@ -11,7 +11,7 @@ import re
 
 # Overloaded intrinsics by name without the suffix of their types
 _FLOAT = "fma fabs sqrt floor ceil trunc roundeven rint copysign minnum maxnum minimum maximum"
-_INTEGER = "abs smin smax umin umax fshl fshr ctlz cttz ctpop bswap bitreverse fptosi.sat fptoui.sat"
+_INTEGER = "abs smin smax umin umax fshl fshr ctlz cttz ctpop bitreverse fptosi.sat fptoui.sat"
 _GENERAL = "assume vector.reduce.or vector.reduce.and fmuladd"
 ALLOWED = frozenset(f"llvm.{name}" for name in f"{_FLOAT} {_INTEGER} {_GENERAL}".split())
 
@@ -36,7 +36,6 @@ _NVVM_ALLOWED = re.compile(rf"llvm\.nvvm\.({'|'.join(_NVVM)})$")
 _SYMBOL = re.compile(r"call\s[^@\n]*@([\w.]+)\(")
 _SUFFIX = re.compile(r"(\.(v\d+)?(p\d+|i\d+|f\d+|bf16))+$")
 _DEFINED = re.compile(r"^define\s[^@\n]*@([\w.]+)\(", re.M)
-_EXACT = frozenset({"llvm.assume"})
 
 
 class UnsupportedOnGpu(NotImplementedError):
