@@ -25,11 +25,11 @@ def kernel_code(kernel: Kernel, target: Target, facts: Facts) -> Code:
     """The code of one kernel; UnsupportedOnGpu for a kind that has none."""
     if kernel.kind == "scatter":
         return ScatterKernel(PtxEmitter(index_type(kernel)), kernel, facts).write()
-    if kernel.kind != "map":
-        raise UnsupportedOnGpu(f"kernels of kind {kernel.kind!r} have no code for GPUs")
     product = product_code(kernel, target, facts)
     if product is not None:
         return product
+    if kernel.kind != "map":
+        raise UnsupportedOnGpu(f"kernels of kind {kernel.kind!r} have no code for GPUs")
     schedule = choose(kernel)
     if schedule.kind == "empty":
         return NOTHING
