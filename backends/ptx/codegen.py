@@ -15,6 +15,7 @@ from .kernel import Code, Facts
 from .scatter_kernel import ScatterKernel
 from .schedule import choose
 from .target import Target
+from .tile_kernel import TileKernel, tiles_of
 
 NOTHING = Code("", ())
 
@@ -26,6 +27,9 @@ def kernel_code(kernel: Kernel, target: Target, facts: Facts) -> Code:
         return ScatterKernel(PtxEmitter(index_type(kernel)), kernel, facts).write()
     if kernel.kind != "map":
         raise UnsupportedOnGpu(f"kernels of kind {kernel.kind!r} have no code for GPUs")
+    tiles = tiles_of(kernel)
+    if tiles is not None:
+        return TileKernel(PtxEmitter(index_type(kernel)), kernel, tiles, facts).write()
     schedule = choose(kernel)
     if schedule.kind == "empty":
         return NOTHING
