@@ -10,13 +10,13 @@ from nncomp.ir.passes.fuse import fuse
 from nncomp.ir.passes.run import announce_passes
 from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.passes.split_cumsum import split_cumsum
-from nncomp.ir.passes.split_reductions import split_reductions
 
 from ..cpu.pipeline import Pass, loop_invariants
+from .split import split_for_blocks
 from .target import Target
 
 announce_passes(
-    "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_reductions", "fuse"
+    "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_for_blocks", "fuse"
 )
 
 
@@ -35,7 +35,7 @@ def ptx_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-    return [split_cumsum, split_reductions, fuse]
+    return [split_cumsum, split_for_blocks, fuse]
 
 
 def lower_bodies(graph: Graph, target: Target) -> Graph:
