@@ -79,7 +79,7 @@ def _call_of(base: type) -> Any:
 
 
 class _Inspector:
-    """`compiled.graph`, `.fused_graph`, `.explain`, `.profile`, `.ptx`; the Module's own come first."""
+    """`compiled.graph`, `.fused_graph`, `.explain` ...; the Module's own come first."""
 
     def __init__(self, name: str):
         self.name = name

@@ -16,20 +16,27 @@ from .kernel import Code, Facts
 from .scatter_kernel import ScatterKernel
 from .schedule import choose
 from .target import Target
+from .tile_kernel import TileKernel, tiles_of
 
 NOTHING = Code("", ())
 
 
 @lru_cache(maxsize=2048)
-def kernel_code(kernel: Kernel, target: Target, facts: Facts) -> Code:
-    """The code of one kernel; UnsupportedOnGpu for a kind that has none."""
+def kernel_code(kernel: Kernel, target: Target, facts: Facts, precision: str = "strict") -> Code:
+    """The code of one kernel; UnsupportedOnGpu for a kind that has none.
+
+    `precision` is how products of float32 are computed, see gemm.product_code.
+    """
     if kernel.kind == "scatter":
         return ScatterKernel(PtxEmitter(index_type(kernel)), kernel, facts).write()
-    product = product_code(kernel, target, facts)
+    product = product_code(kernel, target, facts, precision)
     if product is not None:
         return product
     if kernel.kind != "map":
         raise UnsupportedOnGpu(f"kernels of kind {kernel.kind!r} have no code for GPUs")
+    tiles = tiles_of(kernel)
+    if tiles is not None:
+        return TileKernel(PtxEmitter(index_type(kernel)), kernel, tiles, facts).write()
     schedule = choose(kernel)
     if schedule.kind == "empty":
         return NOTHING

@@ -12,8 +12,15 @@ import re
 # Overloaded intrinsics by name without the suffix of their types
 _FLOAT = "fma fabs sqrt floor ceil trunc roundeven rint copysign minnum maxnum minimum maximum"
 _INTEGER = "abs smin smax umin umax fshl fshr ctlz cttz ctpop bitreverse fptosi.sat fptoui.sat"
-_GENERAL = "assume vector.reduce.or vector.reduce.and fmuladd"
-ALLOWED = frozenset(f"llvm.{name}" for name in f"{_FLOAT} {_INTEGER} {_GENERAL}".split())
+_GENERAL = "assume vector.reduce.or vector.reduce.and fmuladd memset memcpy memmove"
+_BY_PASSES = (  # what LLVM's own passes make of comparisons, shifts and selections
+    "is.fpclass usub.sat uadd.sat ssub.sat sadd.sat ucmp scmp ldexp umul.with.overflow "
+    "uadd.with.overflow usub.with.overflow canonicalize minimumnum maximumnum lifetime.start "
+    "lifetime.end experimental.noalias.scope.decl"
+)
+ALLOWED = frozenset(
+    f"llvm.{name}" for name in f"{_FLOAT} {_INTEGER} {_GENERAL} {_BY_PASSES}".split()
+)
 
 _NVVM = (
     r"read\.ptx\.sreg\.(tid|ntid|ctaid|nctaid)\.[xyz]",

@@ -10,14 +10,21 @@ from nncomp.ir.passes.fuse import fuse
 from nncomp.ir.passes.run import announce_passes
 from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.passes.split_cumsum import split_cumsum
-from nncomp.ir.passes.split_reductions import split_reductions
 
 from ..cpu.pipeline import Pass, loop_invariants
+<<<<<<< HEAD
 from .gemm import PRODUCTS, lower_products
 from .target import Target
 
 announce_passes(
     "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_reductions", "fuse_products"
+=======
+from .split import split_for_blocks
+from .target import Target
+
+announce_passes(
+    "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_for_blocks", "fuse"
+>>>>>>> ptxgen
 )
 
 
@@ -39,12 +46,16 @@ def ptx_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
+<<<<<<< HEAD
 
 
     def fuse_products(graph: Graph) -> Graph:
         return fuse(graph, alone=PRODUCTS)
 
     return [split_cumsum, split_reductions, fuse_products]
+=======
+    return [split_cumsum, split_for_blocks, fuse]
+>>>>>>> ptxgen
 
 
 def lower_bodies(graph: Graph, target: Target) -> Graph:
