@@ -12,19 +12,12 @@ from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.passes.split_cumsum import split_cumsum
 
 from ..cpu.pipeline import Pass, loop_invariants
-<<<<<<< HEAD
 from .gemm import PRODUCTS, lower_products
-from .target import Target
-
-announce_passes(
-    "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_reductions", "fuse_products"
-=======
 from .split import split_for_blocks
 from .target import Target
 
 announce_passes(
-    "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_for_blocks", "fuse"
->>>>>>> ptxgen
+    "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_for_blocks", "fuse_products"
 )
 
 
@@ -46,16 +39,11 @@ def ptx_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-<<<<<<< HEAD
-
 
     def fuse_products(graph: Graph) -> Graph:
         return fuse(graph, alone=PRODUCTS)
 
-    return [split_cumsum, split_reductions, fuse_products]
-=======
-    return [split_cumsum, split_for_blocks, fuse]
->>>>>>> ptxgen
+    return [split_cumsum, split_for_blocks, fuse_products]
 
 
 def lower_bodies(graph: Graph, target: Target) -> Graph:
