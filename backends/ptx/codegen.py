@@ -9,6 +9,7 @@ from nncomp.ir.loops import Kernel
 from .element_kernel import ElementKernel
 from .emitter import PtxEmitter
 from .expressions import index_type
+from .gemm import product_code
 from .group_kernel import GroupKernel
 from .guard import UnsupportedOnGpu
 from .kernel import Code, Facts
@@ -27,11 +28,14 @@ def kernel_code(kernel: Kernel, target: Target, facts: Facts) -> Code:
         return ScatterKernel(PtxEmitter(index_type(kernel)), kernel, facts).write()
     if kernel.kind != "map":
         raise UnsupportedOnGpu(f"kernels of kind {kernel.kind!r} have no code for GPUs")
+    if not any(s.buffer.type.size for s in kernel.stores):
+        return NOTHING
+    product = product_code(kernel, target, facts)
+    if product is not None:
+        return product
     tiles = tiles_of(kernel)
     if tiles is not None:
         return TileKernel(PtxEmitter(index_type(kernel)), kernel, tiles, facts).write()
     schedule = choose(kernel)
-    if schedule.kind == "empty":
-        return NOTHING
     writer = ElementKernel if schedule.kind == "elements" else GroupKernel
     return writer(PtxEmitter(index_type(kernel)), kernel, schedule, facts).write()

@@ -12,11 +12,12 @@ from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.passes.split_cumsum import split_cumsum
 
 from ..cpu.pipeline import Pass, loop_invariants
+from .gemm import PRODUCTS, lower_products
 from .split import split_for_blocks
 from .target import Target
 
 announce_passes(
-    "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_for_blocks", "fuse"
+    "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_for_blocks", "fuse_products"
 )
 
 
@@ -30,12 +31,20 @@ def ptx_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
     def scan_bodies(graph: Graph) -> Graph:
         return lower_bodies(graph, target)
 
-    return [*PIPELINE, scan_bodies, sink_permutes, simplify, cse]
+    def products(graph: Graph) -> Graph:
+        return lower_products(graph, target)
+
+    return [*PIPELINE, scan_bodies, products, sink_permutes, simplify, cse]
 
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-    return [split_cumsum, split_for_blocks, fuse]
+    return [split_cumsum, split_for_blocks, fuse_products]
+
+
+def fuse_products(graph: Graph) -> Graph:
+    """Fusion that gives every product a kernel of its own, with its epilogue."""
+    return fuse(graph, alone=PRODUCTS)
 
 
 def lower_bodies(graph: Graph, target: Target) -> Graph:
