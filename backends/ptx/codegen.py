@@ -29,6 +29,8 @@ def kernel_code(kernel: Kernel, target: Target, facts: Facts, precision: str = "
     """
     if kernel.kind == "scatter":
         return ScatterKernel(PtxEmitter(index_type(kernel)), kernel, facts).write()
+    if kernel.kind == "map" and not any(s.buffer.type.size for s in kernel.stores):
+        return NOTHING
     product = product_code(kernel, target, facts, precision)
     if product is not None:
         return product
@@ -38,7 +40,5 @@ def kernel_code(kernel: Kernel, target: Target, facts: Facts, precision: str = "
     if tiles is not None:
         return TileKernel(PtxEmitter(index_type(kernel)), kernel, tiles, facts).write()
     schedule = choose(kernel)
-    if schedule.kind == "empty":
-        return NOTHING
     writer = ElementKernel if schedule.kind == "elements" else GroupKernel
     return writer(PtxEmitter(index_type(kernel)), kernel, schedule, facts).write()

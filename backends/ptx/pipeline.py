@@ -39,11 +39,12 @@ def ptx_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-
-    def fuse_products(graph: Graph) -> Graph:
-        return fuse(graph, alone=PRODUCTS)
-
     return [split_cumsum, split_for_blocks, fuse_products]
+
+
+def fuse_products(graph: Graph) -> Graph:
+    """Fusion that gives every product a kernel of its own, with its epilogue."""
+    return fuse(graph, alone=PRODUCTS)
 
 
 def lower_bodies(graph: Graph, target: Target) -> Graph:

@@ -28,7 +28,7 @@ COLUMNS = 32  # neighbouring results of a block
 class GpuSchedule:
     """`rows` are spread over groups, `loops` are the elements of a row; `group` threads per row.
 
-    `kind` is elements, rows, columns or empty; `lane` the loop whose neighbours lie side by side.
+    `kind` is elements, rows or columns; `lane` the loop whose neighbours lie side by side.
     """
 
     kind: str
@@ -45,10 +45,8 @@ class GpuSchedule:
 
 
 def choose(kernel: Kernel) -> GpuSchedule:
-    """The schedule of a map kernel."""
+    """The schedule of a map kernel that writes something."""
     s = make_schedule(kernel)
-    if not any(x.buffer.type.size for x in s.stores):
-        return GpuSchedule("empty", (), (), None, s.stores)
     shared = (*s.rows, *((s.lane,) if s.lane and s.lane in s.loops[:1] and _leads(s) else ()))
     inner = tuple(v for v in s.loops if v not in shared)
     terms = _terms(s.stores, frozenset(shared))
