@@ -35,6 +35,7 @@ from nncomp.ir.types import DType, bool_
 from .phases import Deciding, find_phases
 
 PRODUCTS = frozenset(("matmul", "conv", "conv_transpose", "conv_weight"))
+SECTOR = 8  # floats that memory gives at once
 INDEX_LIMIT = 1 << 31  # elements of a buffer that 32-bit offsets reach
 
 
@@ -237,12 +238,15 @@ def _step(offset: Index, loops: Sequence[Var]) -> int:
 
 
 def _near(factor: Expr, side: Sequence[Var], depth: Sequence[Var]) -> str:
-    """Along which of its loops a factor's elements are nearest in memory."""
+    """Along which of its loops more of a factor's elements lie in one sector of memory."""
     loads = [x for x in walk([factor]) if isinstance(x, Load)]
     if not loads:
         return "side"
-    steps = [abs(_step(loads[0].offset, loops)) or INDEX_LIMIT for loops in (side, depth)]
-    return "side" if steps[0] <= steps[1] else "depth"
+    shares = [0.0, 0.0]
+    for k, loops in enumerate((side, depth)):
+        step = abs(_step(loads[0].offset, loops))
+        shares[k] = min(loops[-1].extent, SECTOR) / step if step else 0.0
+    return "side" if shares[0] >= shares[1] else "depth"
 
 
 def _divisors(values: Iterable[Expr], var: Var) -> list[int]:
