@@ -19,3 +19,10 @@ def test_values(name):
 def test_one_block_at_a_time(name):
     file, run = CASES[name]
     run(module(file), lanes=1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_race_is_reported(name):
+    file, run = CASES[name]
+    report = run(module(file), race=True, count=True)
+    assert report.accesses and report.instructions

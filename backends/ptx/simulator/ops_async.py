@@ -126,7 +126,7 @@ def wait(s: State, keep: int | None) -> None:
             width = copy.values[0].dtype.itemsize * len(copy.values)
             if s.observer is not None:
                 s.observer.write(  # type: ignore[attr-defined]
-                    s, "shared", copy.address, landing, width, copy.values)
+                    s, "shared", copy.address, landing, width, copy.values, counted=False)
             Access(s, "shared", copy.address, landing, width, shapes).write(s, copy.values)
             copy.mask = copy.mask & ~landing
         if copy.mask.any():
