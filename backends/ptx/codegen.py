@@ -26,13 +26,13 @@ def kernel_code(kernel: Kernel, target: Target, facts: Facts) -> Code:
     """The code of one kernel; UnsupportedOnGpu for a kind that has none."""
     if kernel.kind == "scatter":
         return ScatterKernel(PtxEmitter(index_type(kernel)), kernel, facts).write()
-    if kernel.kind != "map":
-        raise UnsupportedOnGpu(f"kernels of kind {kernel.kind!r} have no code for GPUs")
-    if not any(s.buffer.type.size for s in kernel.stores):
+    if not any(b.type.size for b in kernel.buffers[len(kernel.buffers) - kernel.outputs :]):
         return NOTHING
     product = product_code(kernel, target, facts)
     if product is not None:
         return product
+    if kernel.kind != "map":
+        raise UnsupportedOnGpu(f"kernels of kind {kernel.kind!r} have no code for GPUs")
     tiles = tiles_of(kernel)
     if tiles is not None:
         return TileKernel(PtxEmitter(index_type(kernel)), kernel, tiles, facts).write()
