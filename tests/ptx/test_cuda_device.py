@@ -100,7 +100,8 @@ def test_large_dynamic_shared_memory_is_asked_for():
     gpu = CudaDevice(driver)
     module = gpu.load(next(iter(ptx.compile(GRAPH).stages.ptx.values())))
     name = module.names[0]
-    gpu.capture([Call(module, Launch(name, (1, 1, 1), (32, 1, 1), shared), ()) for shared in (1, 2)])
+    small = [Launch(name, (1, 1, 1), (32, 1, 1), shared) for shared in (1, 2)]
+    gpu.capture([Call(module, launch, ()) for launch in small])
     assert "cuFuncSetAttribute" not in driver.calls
     big = CudaDevice(driver)
     big.capture([Call(module, Launch(name, (1, 1, 1), (32, 1, 1), 100 << 10), ())])

@@ -6,10 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import nncomp
 import numpy as np
 import pytest
-from nncomp import nn
 from nncomp.backends.ptx.assemble import ptx_text
 from nncomp.backends.ptx.codegen import kernel_code
 from nncomp.backends.ptx.kernel import Facts
@@ -19,6 +17,9 @@ from nncomp.backends.ptx.target import default_target, target_of
 from nncomp.ir.parser import parse_graph
 from nncomp.ir.passes.plan import plan_program
 from nncomp.ir.passes.run import run_pipeline
+
+import nncomp
+from nncomp import nn
 
 F = nn.functional
 
