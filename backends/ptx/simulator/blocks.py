@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from . import (  # noqa: F401  (each registers its opcodes)
-    ops_atomic, ops_compare, ops_convert, ops_float, ops_int, ops_move, ops_warp,
+    ops_async, ops_atomic, ops_compare, ops_convert, ops_float, ops_int, ops_matrix, ops_move,
+    ops_warp,
 )  # fmt: skip
 from .decode import Decoder, Get, Run, decode
 from .flatten import Flat, Op

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from .blocks import Block, Kernel
+from .counters import Counter
 from .ops_control import Barrier, barrier_result
 from .state import Fault, State, lane_bits
 
@@ -34,7 +35,7 @@ class Run:
         self.stalled: dict[int, np.ndarray] = {}
         self.barriers: dict[int, Waiting] = {}
         self.retried = -1
-        self.counter: object | None = None
+        self.counter: Counter | None = None
 
     def run(self) -> None:
         """Until all threads have returned."""
@@ -86,7 +87,12 @@ class Run:
         places = self.places()
         s.keep = self.kernel.needed(places) if places else frozenset()
         if self.counter is not None:
-            self.counter.block(s, block)  # type: ignore[attr-defined]
+            self.counter.block(s, block)
+        if s.observer is not None:
+            for run, s.op in zip(block.runs, block.ops, strict=False):
+                run(s)
+            self.leave(block, mask)
+            return
         run = None
         try:
             for run in block.runs:

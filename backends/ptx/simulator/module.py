@@ -20,6 +20,7 @@ from .memory import Memory
 from .parse import parse
 from .state import Fault, State
 from .syntax import Name, Number, PtxError, PtxModule, Shifted, Variable, type_bits
+from .watch import Watchers
 
 LANES = 8192  # about as many run together
 SHARED_LIMIT = 227 * 1024
@@ -92,7 +93,7 @@ class Module:
         total = dims[0][0] * dims[0][1] * dims[0][2]
         threads = dims[1][0] * dims[1][1] * dims[1][2]
         report = Report(name, total, threads, shared)
-        watchers = observers(race, count)
+        watchers = Watchers(kernel, race, count) if race or count else None
         per_chunk = max(1, lanes // align_up(threads, 32))
         rng = None if noise is None else np.random.default_rng(noise)
         for first in range(0, total, per_chunk):
@@ -122,21 +123,12 @@ class Module:
         return found
 
 
-def observers(race: bool, count: bool) -> object | None:
-    """Who watches the accesses of a launch."""
-    if not race and not count:
-        return None
-    from .watch import Watchers
-
-    return Watchers(race, count)
-
-
-def run_chunk(kernel: Kernel, state: State, limit: int, watchers: object | None) -> None:
+def run_chunk(kernel: Kernel, state: State, limit: int, watchers: Watchers | None) -> None:
     """Run some blocks, with errors told as SimulationError."""
     run = Run(kernel, state, limit)
     if watchers is not None:
-        watchers.start(state)  # type: ignore[attr-defined]
-        run.counter = watchers.counter  # type: ignore[attr-defined]
+        watchers.start(state)
+        run.counter = watchers.counter
     try:
         with np.errstate(all="ignore"):
             run.run()

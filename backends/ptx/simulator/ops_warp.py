@@ -175,6 +175,6 @@ def decode_redux(d: Decoder) -> Run:
         bits = np.uint32(1) << LANE.astype(np.uint32)
         part = (by_warp(s, members(s)) & bits) != 0
         values = np.where(part & by_warp(s, s.mask), by_warp(s, a(s)), neutral)
-        put(s, by_lane(s, rule.reduce(values, axis=-1)))
+        put(s, by_lane(s, rule.reduce(values, axis=-1).astype(kind)))
 
     return run

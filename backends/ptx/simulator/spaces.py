@@ -139,7 +139,9 @@ class Access:
                 text = f"{self.space} byte offset {where:#x}"
                 if self.space == "globals":
                     text = f"global address {where + BASE:#x} ({s.memory.describe(where)})"
-                raise self.fault(s, bad, f"reads {width} bytes at {text}, which nobody wrote")
+                marks = self.valid[self.index[bad][0] + j * width :][:width]
+                why = "a copy is still writing" if (marks == 2).any() else "nobody wrote"
+                raise self.fault(s, bad, f"reads {width} bytes at {text}, which {why}")
 
     def write(self, s: State, values: list[np.ndarray]) -> None:
         """Store one unsigned array per element; of lanes that share an address the last wins."""
