@@ -22,13 +22,16 @@ NOTHING = Code("", ())
 
 
 @lru_cache(maxsize=2048)
-def kernel_code(kernel: Kernel, target: Target, facts: Facts) -> Code:
-    """The code of one kernel; UnsupportedOnGpu for a kind that has none."""
+def kernel_code(kernel: Kernel, target: Target, facts: Facts, precision: str = "strict") -> Code:
+    """The code of one kernel; UnsupportedOnGpu for a kind that has none.
+
+    `precision` is how products of float32 are computed, see gemm.product_code.
+    """
     if kernel.kind == "scatter":
         return ScatterKernel(PtxEmitter(index_type(kernel)), kernel, facts).write()
     if not any(b.type.size for b in kernel.buffers[len(kernel.buffers) - kernel.outputs :]):
         return NOTHING
-    product = product_code(kernel, target, facts)
+    product = product_code(kernel, target, facts, precision)
     if product is not None:
         return product
     if kernel.kind != "map":

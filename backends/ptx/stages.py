@@ -48,7 +48,8 @@ class Stages:
         self.program: Program = plan_program(self.fused_graph)
         facts = facts_of(self.program)
         self.codes: dict[str, Code] = {
-            k.name: kernel_code(k, target, facts[k.name]) for k in self.program.kernels()
+            k.name: kernel_code(k, target, facts[k.name], debug.matmul_precision)
+            for k in self.program.kernels()
         }
         self._show(label)
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 from nncomp.ir.graph import Graph
 from nncomp.ir.loops import Kernel
 
+from ...cpu.layout_attention import fuse_attention_where
 from ..expressions import index_type
 from ..kernel import Code, Facts
 from ..target import Target
+from .attention import AttentionKernel, Geometry
 from .plan import choose_tile, memory_dtype
 from .product import PRODUCTS, find_product
 from .product_kernel import ProductKernel
@@ -27,8 +29,10 @@ FIRST = 80  # compute capability of the first devices with cp.async and mma.sync
 def lower_products(graph: Graph, target: Target) -> Graph:
     """The graph with its products in the form that kernels are written for.
 
-    A pass before `fuse`, which must be told of PRODUCTS; see split.py.
+    A pass before `fuse`, which must be told of PRODUCTS; see attention.py and split.py.
     """
+    if target.sm >= FIRST:
+        graph = fuse_attention_where(graph, lambda attrs: Geometry(**attrs).fits)
     return split_products(graph)
 
 
@@ -44,7 +48,11 @@ def product_code(
         raise ValueError(
             f"unknown matmul precision {precision!r}: expected one of {', '.join(PRECISIONS)}"
         )
-    if target.sm < FIRST or index_type(kernel) != "i32":
+    if target.sm < FIRST:
+        return None
+    if kernel.kind == "attention":
+        return AttentionKernel(kernel, facts.aligned).code()
+    if index_type(kernel) != "i32":
         return None
     product = find_product(kernel)
     dtype = memory_dtype(product) if product else None

@@ -26,7 +26,7 @@ from ..emitter import PtxEmitter
 from ..kernel import Code, Launch
 from .copies import Shape, TileCopy, vector_length
 from .places import Places, number
-from .product import Operand
+from .product import INDEX_LIMIT, Operand
 from .words import barrier, commit, dynamic_array, element, joined, parts, wait
 
 BLOCK = 64  # queries of a block; keys of a turn
@@ -56,7 +56,23 @@ class Geometry:
     @property
     def fits(self) -> bool:
         """Whether the kernel below can do it."""
-        return max(self.depth[0], self.width) <= LONGEST and self.width % 4 == 0
+        small = max(self.depth[0], self.width) <= LONGEST and self.width % 4 == 0
+        return small and max(self._ends) < INDEX_LIMIT
+
+    @property
+    def _ends(self) -> list[int]:
+        """Offsets that no element of q, k, v, the mask and the result reaches."""
+        (rows, *row_steps), (keys, *key_steps) = self.rows, self.keys
+        strides = zip(
+            (row_steps[0], 0, 0, row_steps[1]), (0, *key_steps), (1, self.depth[1], 1, 0),
+            strict=True,
+        )  # fmt: skip
+        ends = [prod(e for e, *_ in self.batch) * rows * self.width]
+        for k, (row, key, inner) in enumerate(strides):
+            outer = sum(e * steps[k] for e, *steps in self.batch)
+            deep = inner * max(self.depth[0], self.width)
+            ends.append(self.starts[k] + outer + rows * row + keys * key + deep)
+        return ends
 
 
 class AttentionKernel:
@@ -64,7 +80,7 @@ class AttentionKernel:
 
     def __init__(self, kernel: Kernel, aligned: bool):
         self.kernel, self.walk = kernel, Geometry(**kernel.extra.geometry)
-        self.e = PtxEmitter("i32")
+        self.e, self.aligned = PtxEmitter("i32"), aligned
         walk = self.walk
         self.batch = Var("batch", prod(e for e, *_ in walk.batch))
         self.row, self.key = Var("row", walk.rows[0]), Var("key", walk.keys[0])
@@ -74,9 +90,9 @@ class AttentionKernel:
         queries = Shape(BLOCK, self.depth, "depth", self.depth + 4)
         values = Shape(self.width, BLOCK, "side", self.width + 4)
         self.shapes = queries, queries, values
-        self.copies = self._copies(aligned)
+        self.copies = self._copies()
 
-    def _copies(self, aligned: bool) -> list[TileCopy]:
+    def _copies(self) -> list[TileCopy]:
         walk = self.walk
         q = {self.row: walk.rows[1], self.deep: 1}
         k = {self.key: walk.keys[1], self.deep: walk.depth[1]}
@@ -87,7 +103,7 @@ class AttentionKernel:
             load = Load(self.kernel.buffers[place], self._offset(place, strides), None)
             near = "side" if strides[side] == 1 else "depth"
             operand = Operand(load, load, None, side, depth, near)
-            vector = vector_length(operand, shape.along, aligned)
+            vector = vector_length(operand, shape.along, self.aligned)
             copies.append(TileCopy(self.e, operand, shape, float32, THREADS, vector, None))
         return copies
 
@@ -328,4 +344,4 @@ class AttentionKernel:
                     with e.when(places.fork().below(column, walk.width), "column"):
                         four = [e.binary("fdiv", x, total) for x in mine[4 * g : 4 * g + 4]]
                         at = element(e, "float", pointer, places.fork().add(line, column))
-                        e.store(joined(e, four), at, 16)
+                        e.store(joined(e, four), at, 16 if self.aligned else 4)

@@ -98,13 +98,13 @@ class TileCopy:
         slow = places.div(thread, self.across)
         self.side, self.depth = (fast, slow) if self.fast == "side" else (slow, fast)
         self.is_live = places.below(thread, self.live)
-        extent = self.operand.side.extent
+        extent, last = self.operand.side.extent, self.vector if self.fast == "side" else 1
         self.env = env
         self.at_side: list[Value] = []
         for step in self.sides:
             at = places.add(first, places.add(self.side, step))
             if extent % self.shape.width:
-                at = places.least(at, extent - self.vector)
+                at = places.least(at, extent - last)
             self.at_side.append(at)
         if self.operand.load is not None:
             self._bases(places)

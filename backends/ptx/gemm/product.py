@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from nncomp.ir.collapse import Rebuilder
 from nncomp.ir.index import Index, Quotient, Remainder, Var, unravel
 from nncomp.ir.kernel_builder import KernelBuilder
 from nncomp.ir.loops import (
@@ -31,9 +30,12 @@ from nncomp.ir.loops import (
     roots_of,
     walk,
 )
-from nncomp.ir.types import DType
+from nncomp.ir.types import DType, bool_
+
+from .phases import Deciding, find_phases
 
 PRODUCTS = frozenset(("matmul", "conv", "conv_transpose", "conv_weight"))
+SECTOR = 8  # floats that memory gives at once
 INDEX_LIMIT = 1 << 31  # elements of a buffer that 32-bit offsets reach
 
 
@@ -84,19 +86,20 @@ class Product:
     dtype: DType  # of the factors, as multiplied
     accumulator: Accumulator
     stores: tuple[Store, ...]
+    valid: Expr | None = None  # which (batch, row, column) there are; None: all
 
     def swapped(self) -> Product:
         """The same with rows for columns."""
         return Product(
             self.kernel, self.batch, self.columns, self.rows, self.depth, self.b, self.a,
-            self.dtype, self.accumulator, self.stores,
+            self.dtype, self.accumulator, self.stores, self.valid,
         )  # fmt: skip
 
 
 def find_product(kernel: Kernel) -> Product | None:
     """The sum of products `kernel` is built around; None if it is anything else.
 
-    The columns are the side along which the first result is contiguous.
+    The columns are the side along which neighbours of the first result lie nearest.
     """
     if kernel.kind != "map":
         return None
@@ -136,18 +139,24 @@ class _Sides:
     def __init__(self, kernel: Kernel, total: Reduce):
         self.kernel, self.total = kernel, total
         self.factors: Sequence[Expr] = total.body.args  # type: ignore[attr-defined]
-        self.new = {v: Index.of(v) for v in kernel.domain}
-        self.loops: list[Var] = list(kernel.domain)
+        self.phases = find_phases(self.factors, kernel.domain, total.loops)
+        phases = self.phases.domain
+        self.loops = [v for old in kernel.domain for v in phases.get(old, (old,))]
+        self.depth = [self.phases.depth.get(v, v) for v in total.loops]
+        self.new = {v: Index.of(v) for v in kernel.domain} | self.phases.new
 
     def product(self) -> Product | None:
         k = KernelBuilder()
-        factors = list(self.factors)
+        factors = self._rebuilt(k, self.factors)
         for _ in self.kernel.domain:
             cut = self._cut(factors)
             if cut is None:
                 break
             factors = self._rebuilt(k, self.factors)
         x, y = (f.vars for f in factors)
+        if self.phases.exists:  # both factors are 0 where a term does not exist
+            gaps = frozenset(v for test in self.phases.exists for v in test.vars)
+            x, y = x | gaps, y | gaps
         shared = [v for v in self.loops if v in x and v in y]
         rows = [v for v in self.loops if v in x and v not in y]
         columns = [v for v in self.loops if v in y and v not in x]
@@ -170,14 +179,14 @@ class _Sides:
         return None
 
     def _rebuilt(self, k: KernelBuilder, values: Iterable[Expr]) -> list[Expr]:
-        rebuilder = Rebuilder(k, self.new)
+        rebuilder = Deciding(k, self.new)
         return [rebuilder.value(x) for x in values]
 
     def _joined(self, k: KernelBuilder, shared, rows, columns) -> Product:
         joined, new = [], {}
         groups = zip(
             ("batch", "row", "column", "depth"),
-            (shared, rows, columns, self.total.loops),
+            (shared, rows, columns, self.depth),
             strict=True,
         )
         for name, loops in groups:
@@ -186,25 +195,39 @@ class _Sides:
             new.update(zip(loops, parts, strict=True))
             joined.append(var)
         whole = {v: i.substitute(new) for v, i in self.new.items()}
-        whole.update((v, new[v]) for v in self.total.loops)
+        whole |= {v: new[v] for v in self.total.loops if v in new}
         batch, row, column, depth = joined
-        rebuilder = Rebuilder(k, whole)
+        rebuilder = Deciding(k, whole)
         accumulator = Accumulator(self.total.dtype, (batch, row, column))
         a, b = (rebuilder.value(f) for f in self.factors)
         rebuilder.instead[id(self.total)] = accumulator
         stores = tuple(map(rebuilder.store, self.kernel.stores))
+        exists = self._tests(k, self.phases.exists, new)
         sides = [
-            _operand(value, side, depth, _near(factor, loops, self.total.loops))
+            _operand(k, value, exists, side, depth, _near(factor, loops, self.depth))
             for value, side, factor, loops in zip(
                 (a, b), (row, column), self._rebuilt(k, self.factors), (rows, columns), strict=True
             )
         ]
         found = Product(
-            self.kernel, batch, row, column, depth, *sides, self.total.dtype, accumulator, stores
-        )
+            self.kernel, batch, row, column, depth, *sides, self.total.dtype, accumulator, stores,
+            self._tests(k, self.phases.valid, new),
+        )  # fmt: skip
         offset = self.kernel.stores[0].offset.substitute(self.new)
-        along = [_step(offset, loops) for loops in (rows, columns)]
-        return found.swapped() if along[0] == 1 and along[1] != 1 else found
+        along = [abs(_step(offset, loops)) or INDEX_LIMIT for loops in (rows, columns)]
+        return found.swapped() if along[0] < along[1] else found
+
+
+    @staticmethod
+    def _tests(k: KernelBuilder, tests: Iterable[InRange], new: dict[Var, Index]) -> Expr | None:
+        """All of the tests, in terms of the joined loops."""
+        whole: Expr = k.const(True, bool_)
+        for test in tests:
+            index = test.index.substitute(new)
+            low, high = index.range
+            if low < test.low or high >= test.high:
+                whole = k.both(whole, InRange(index, test.low, test.high, bool_))
+        return None if isinstance(whole, Const) else whole
 
 
 def _step(offset: Index, loops: Sequence[Var]) -> int:
@@ -215,12 +238,15 @@ def _step(offset: Index, loops: Sequence[Var]) -> int:
 
 
 def _near(factor: Expr, side: Sequence[Var], depth: Sequence[Var]) -> str:
-    """Along which of its loops a factor's elements are nearest in memory."""
+    """Along which of its loops more of a factor's elements lie in one sector of memory."""
     loads = [x for x in walk([factor]) if isinstance(x, Load)]
     if not loads:
         return "side"
-    steps = [abs(_step(loads[0].offset, loops)) or INDEX_LIMIT for loops in (side, depth)]
-    return "side" if steps[0] <= steps[1] else "depth"
+    shares = [0.0, 0.0]
+    for k, loops in enumerate((side, depth)):
+        step = abs(_step(loads[0].offset, loops))
+        shares[k] = min(loops[-1].extent, SECTOR) / step if step else 0.0
+    return "side" if shares[0] >= shares[1] else "depth"
 
 
 def _divisors(values: Iterable[Expr], var: Var) -> list[int]:
@@ -241,8 +267,24 @@ def _divisors(values: Iterable[Expr], var: Var) -> list[int]:
     return sorted(found)
 
 
-def _operand(value: Expr, side: Var, depth: Var, near: str) -> Operand:
-    """The factor with widening casts taken off, and as a guarded load if it is one."""
+def _operand(
+    k: KernelBuilder, value: Expr, exists: Expr | None, side: Var, depth: Var, near: str
+) -> Operand:
+    """The factor, 0 where it does not exist, as a guarded load if it is one."""
+    found = _plain(value, side, depth, near)
+    if exists is None:
+        return found
+    zero = k.const(0, value.dtype)
+    if found.load is None:
+        return Operand(k.select(exists, value, zero), None, None, side, depth, near)
+    guard = k.both(found.guard, exists) if found.guard else exists
+    load = Load(found.load.buffer, found.load.offset, guard)
+    value = k.select(guard, k.cast(load, value.dtype), zero)
+    return Operand(value, load, guard, side, depth, near)
+
+
+def _plain(value: Expr, side: Var, depth: Var, near: str) -> Operand:
+    """The factor with widening casts taken off."""
     core = value
     while isinstance(core, Call) and core.name == "cast":
         if not _widens(core.args[0].dtype, core.dtype):

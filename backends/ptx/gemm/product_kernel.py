@@ -181,7 +181,8 @@ class ProductKernel:
 
     def _finish(self, places: Places, thread: Value, slice_: int) -> None:
         e, product, tile = self.e, self.product, self.tile
-        count = 4 if product.columns.extent % 4 == 0 else 1
+        several = product.columns.extent % 4 == 0 and product.valid is None
+        count = 4 if several else 1
         across = tile.columns // count
         with e.loop(thread, self.core.slice_rows * across, self.threads, hint="out") as loop:
             here = places.fork()
@@ -194,6 +195,8 @@ class ProductKernel:
                 self._within(here, row, product.rows, tile.rows),
                 self._within(here, column, product.columns, tile.columns),
             )
+            at = {**self.env, product.rows: row, product.columns: column}
+            inside = here.both(inside, here.condition(product.valid, at))
             with nullcontext() if inside.ref == "true" else e.when(inside, "inside"):
                 self._results(place, row, column, count)
 
