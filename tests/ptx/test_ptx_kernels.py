@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nncomp.backends.ptx import runner
 from nncomp.backends.ptx.assemble import ptx_text
 from nncomp.backends.ptx.codegen import kernel_code
 from nncomp.backends.ptx.kernel import Facts
 from nncomp.backends.ptx.pipeline import kernel_pipeline
 from nncomp.backends.ptx.schedule import choose
+from nncomp.backends.ptx.simulated import SimulatedDevice
 from nncomp.backends.ptx.target import default_target, target_of
 from nncomp.ir.parser import parse_graph
 from nncomp.ir.passes.plan import plan_program
@@ -48,6 +50,7 @@ CASES = {  # name: (function, arrays)
     "layer norm of 3000": (lambda x: F.layer_norm(x, (3000,)), [normal(2, 3000)]),
     "statistics of channels": (statistics, [normal(8, 6, 40)]),
     "sum of long columns": (lambda x: x.sum(0), [normal(300, 70)]),
+    "sum of 64 columns": (lambda x: x.sum(0), [normal(300, 64)]),
     "sum of three columns": (lambda x: x.sum(0), [normal(999, 3)]),
     "sum of everything": (lambda x: x.sum(), [normal(3000)]),
     "sum in two passes": (lambda x: x.sum(), [normal(300, 1001)]),
@@ -99,6 +102,44 @@ def test_two_runs_give_the_same_bits(name):
     tensors = [nncomp.tensor(a) for a in arrays]
     first, second = (compiled(*tensors).numpy().tobytes() for _ in range(2))
     assert first == second
+
+
+def run_on(device: SimulatedDevice, function, arrays) -> list:
+    """The reports of the launches of a compiled function."""
+    compiled = nncomp.compile(function, backend="ptx")
+    key_args = [nncomp.tensor(a) for a in arrays]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "get_device", lambda: device)
+        compiled(*key_args)
+    return device.reports
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_threads_that_share_memory_are_ordered(name):
+    function, arrays = CASES[name]
+    assert run_on(SimulatedDevice(race=True), function, arrays)  # a conflict raises
+
+
+MOVED = {  # bytes that have to move, by name of a case
+    "vectors": 3 * 64 * 32 * 4,
+    "transposed": 2 * 40 * 60 * 4,
+    "softmax of 1000": 2 * 3 * 1000 * 4,
+    "softmax of 200": 2 * 5 * 200 * 4,
+    "layer norm of 256": 2 * 7 * 256 * 4,
+    "sum of 64 columns": (300 + 1) * 64 * 4,
+    "more than a wave": 2 * 1100 * 1001 * 4,
+}
+
+
+@pytest.mark.parametrize("name", sorted(MOVED))
+def test_no_more_bytes_move_than_have_to(name):
+    function, arrays = CASES[name]
+    reports = run_on(SimulatedDevice(count=True), function, arrays)
+    accesses = [a for r in reports for a in r.accesses]
+    moved = sum(a.moved for a in accesses if a.space == "global")
+    ragged = 1.07 if name == "transposed" else 1.0001  # its rows of 240 bytes; a part of a sector
+    assert MOVED[name] <= moved <= MOVED[name] * ragged
+    assert not sum(a.conflicts for a in accesses if a.space == "shared")
 
 
 # -- schedules -------------------------------------------------------------------------------------

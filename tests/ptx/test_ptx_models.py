@@ -139,7 +139,8 @@ def test_gradients_of_a_compiled_module():
         nncomp.manual_seed(0)
         model = mlp()
         compiled = nncomp.compile(model, backend=backend)
-        F.cross_entropy(compiled(nncomp.tensor(normal(8, 20))), nncomp.tensor(whole(10, 8))).backward()
+        y = compiled(nncomp.tensor(normal(8, 20)))
+        F.cross_entropy(y, nncomp.tensor(whole(10, 8))).backward()
         results.append([p.grad.numpy() for p in model.parameters()])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
