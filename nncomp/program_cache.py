@@ -102,8 +102,8 @@ class ProgramCache:
 
     @property
     def ptx(self) -> str:
-        """The PTX text of the program compiled last; AttributeError for other backends."""
+        """The PTX text of the program compiled last; RuntimeError for other backends."""
         text = getattr(self.last.runner, "ptx", None)
         if text is None:
-            raise AttributeError(f"{self.title} has no PTX text: compile it with backend=\"ptx\"")
+            raise RuntimeError(f"{self.title} has no PTX text: compile it with backend=\"ptx\"")
         return text

@@ -29,7 +29,7 @@ def kernel_code(kernel: Kernel, target: Target, facts: Facts, precision: str = "
     """
     if kernel.kind == "scatter":
         return ScatterKernel(PtxEmitter(index_type(kernel)), kernel, facts).write()
-    if kernel.kind == "map" and not any(s.buffer.type.size for s in kernel.stores):
+    if not any(b.type.size for b in kernel.buffers[len(kernel.buffers) - kernel.outputs :]):
         return NOTHING
     product = product_code(kernel, target, facts, precision)
     if product is not None:

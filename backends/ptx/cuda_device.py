@@ -43,7 +43,7 @@ class CudaDevice:
         self.stream = self._do("cuStreamCreate", self.cu.CUstream_flags.CU_STREAM_NON_BLOCKING)
         self._staging = int(self._do("cuMemHostAlloc", STAGING, 0))
         self._used = 0  # bytes of the staging memory that copies in flight read
-        self._functions: dict[tuple[Any, str], Any] = {}
+        self._functions: dict[tuple[int, str], tuple[Any, Any]] = {}  # with the module, by its id
         self._lock = threading.RLock()  # of the staging memory
 
     def _start(self, ordinal: int) -> None:
@@ -162,14 +162,14 @@ class CudaDevice:
         return module
 
     def _function(self, call: Call) -> Any:
-        key = (call.module, call.launch.function)
-        found = self._functions.get(key)
+        key = (id(call.module), call.launch.function)
+        _, found = self._functions.get(key, (None, None))
         if found is None:
             found = self._do("cuModuleGetFunction", call.module, call.launch.function.encode())
             if call.launch.shared > STATIC_SHARED:
                 name = self.cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
                 self._do("cuFuncSetAttribute", found, name, call.launch.shared)
-            self._functions[key] = found
+            self._functions[key] = call.module, found
         return found
 
     def capture(self, calls: Sequence[Call]) -> Callable[[], None]:

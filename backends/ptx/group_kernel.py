@@ -81,9 +81,21 @@ class GroupKernel(GpuExpressions):
         e = self.e
         row = e.add(first, self.slot, "row") if self._at_once > 1 else first
         self.valid: Value | None = None
-        if rows % self._at_once:
+        whole_warps = self.group >= WARP and not self.is_columns
+        if rows % self._at_once and whole_warps:  # a warp without a row has nothing to do
+            with e.when(e.below(row, rows)):
+                self._elements(row)
+            return
+        if rows % self._at_once:  # all lanes of a warp take part in its shuffles
             self.valid = e.below(row, rows)
             row = e.select(self.valid, row, e.index(rows - 1), "row")
+        self._elements(row)
+        if again and (self.group > WARP or self.is_columns):
+            e.barrier()  # the next row uses the same shared memory
+
+    def _elements(self, row: Value) -> None:
+        """What one group does for its row."""
+        e = self.e
         self.enter(row_variables(e, self.schedule.rows, row))
         self.together = True
         self.hoist(roots_of(self.schedule.stores))
@@ -95,8 +107,6 @@ class GroupKernel(GpuExpressions):
         for loops, stores in by_loops.items():
             self._write(loops, stores)
         self.leave()
-        if again and (self.group > WARP or self.is_columns):
-            e.barrier()  # the next row uses the same shared memory
         self.together = True
 
     def _write(self, loops: tuple[Var, ...], stores: list[Store]) -> None:
@@ -108,8 +118,10 @@ class GroupKernel(GpuExpressions):
             allowed = first if allowed is None else e.binary("and", first, allowed)
         with _maybe(e, allowed):
             if not loops:
+                self.enter()  # what is computed here is known here only
                 for s in stores:
                     self.store(s)
+                self.leave()
                 return
             count = lanes_for(loops[-1], stores) if self.facts.aligned else 1
 
@@ -144,11 +156,11 @@ class GroupKernel(GpuExpressions):
                 carry = self._at(loops, count, unit, body, carry)
                 continue
             inside = e.below(unit, units)
+            unit = e.select(inside, unit, e.index(units - 1), "unit")  # alike: read once
             if guarded:
                 with e.when(inside):
                     self._at(loops, count, unit, body, carry)
                 continue
-            unit = e.select(inside, unit, e.index(units - 1), "unit")
             made = self._at(loops, count, unit, body, carry)
             carry = [e.select(inside, a, b) for a, b in zip(made, carry, strict=True)]
         return carry

@@ -28,10 +28,16 @@ class DeviceProgram:
         self.codes = stages.codes
         self.modules = {name: device.load(text) for name, text in stages.ptx.items()}
         self._owned: list[int] = []
-        self.inputs = [self._room(t) for t in self.input_types]
+        steps = list(steps_of(self.program.steps))
+        places = [place for step in steps for place in step.places if place.base == "in"]
+        self.used = frozenset(place.index for place in places)  # inputs that any kernel touches
+        self.inputs = [
+            self._room(t) if number in self.used else None
+            for number, t in enumerate(self.input_types)
+        ]
         self.outputs = [None if t is None else self._room(t) for t in self.output_types]
         self.arena = self._allocate(self.program.arena)
-        writes = [w for step in steps_of(self.program.steps) for w in step.writes]
+        writes = [w for step in steps for w in step.writes]
         self.updated = sorted({place.index for place, _ in writes if place.base == "in"})
         self._replay: Callable[[], None] | None = None
 
@@ -71,20 +77,27 @@ class DeviceProgram:
     # -- arrays ----------------------------------------------------------------------------------
 
     def put(self, number: int, array: np.ndarray) -> None:
-        """Copy an array to input `number`."""
-        if array.nbytes:
-            self.device.copy_in(self.inputs[number], array)
+        """Copy an array to input `number`, if anything reads it."""
+        address = self.inputs[number]
+        if address is not None and array.nbytes:
+            self.device.copy_in(address, array)
 
-    def results(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-        """New arrays with the results; updated inputs are written into `arrays` and give None."""
+    def fetch(self, arrays: Sequence[np.ndarray]) -> None:
+        """Write the inputs that the program updates into `arrays`."""
         pairs = [(arrays[n], self.inputs[n]) for n in self.updated]
+        self.device.copy_out_all([(array, at) for array, at in pairs if array.nbytes])
+
+    def results(self) -> list[np.ndarray | None]:
+        """New arrays with the results; None for updates of inputs."""
+        pairs: list[tuple[np.ndarray, int]] = []
         found: list[np.ndarray | None] = []
         for type, address in zip(self.output_types, self.outputs, strict=True):
             if type is None or address is None:
                 found.append(None)
                 continue
-            found.append(np.empty(type.shape, type.dtype.numpy))
-            pairs.append((found[-1], address))
+            array = np.empty(type.shape, type.dtype.numpy)
+            found.append(array)
+            pairs.append((array, address))
         self.device.copy_out_all([(array, at) for array, at in pairs if array.nbytes])
         return found
 

@@ -108,11 +108,7 @@ class Runner:
         DeviceError without a device to run on.
         """
         if self.checker is not None:
-            ends = self.checker(arrays)
-            for check, low, high in zip(self.checks, ends[::2], ends[1::2], strict=True):
-                error = check.error(int(low), int(high))
-                if error is not None:
-                    raise error
+            self._check_indices(arrays)
         with self._lock:
             program = self.device_program()
             there = set(self._constant_places) if self._is_current(prepared) else set()
@@ -122,7 +118,44 @@ class Runner:
             if not self._is_current(prepared):
                 self._put_prepared(arrays)
             program.run()
-            return program.results(arrays)
+            program.fetch(arrays)
+            return program.results()
+
+    # -- many calls on values that stay on the device ----------------------------------------------
+
+    def begin(self, arrays: Sequence[np.ndarray]) -> None:
+        """Copy all inputs to the device, for `turn`."""
+        with self._lock:
+            program = self.device_program()
+            for number, array in enumerate(arrays):
+                program.put(number, array)
+            self._versions += 1  # what `prepare` put there may be another one
+
+    def turn(self, arrays: Sequence[np.ndarray], moving: Sequence[int]) -> list:
+        """A call after `begin`: only the inputs `moving` are copied, updates stay on the device.
+
+        IndexError as for a call.
+        """
+        if self.checker is not None:
+            self._check_indices(arrays)
+        with self._lock:
+            program = self.device_program()
+            for number in moving:
+                program.put(number, arrays[number])
+            program.run()
+            return program.results()
+
+    def end(self, arrays: Sequence[np.ndarray]) -> None:
+        """Write the updated inputs, as they are on the device by now, into `arrays`."""
+        with self._lock:
+            self.device_program().fetch(arrays)
+
+    def _check_indices(self, arrays: Sequence[np.ndarray]) -> None:
+        ends = self.checker(arrays)
+        for check, low, high in zip(self.checks, ends[::2], ends[1::2], strict=True):
+            error = check.error(int(low), int(high))
+            if error is not None:
+                raise error
 
     def _is_current(self, prepared: Sequence) -> bool:
         return bool(prepared) and prepared[0] == Resident(self._versions)

@@ -1,6 +1,7 @@
 """The PTX interpreter as a device: slow, but it sees every mistake in memory and in synchronising.
 
-With `race` every launch is also searched for threads that touch the same memory unordered.
+With `race` every launch is also searched for threads that touch the same memory unordered; with
+`count` the reports say what memory traffic each access caused.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ class SimulatedDevice:
 
     name = "PTX simulator"
 
-    def __init__(self, race: bool = False):
+    def __init__(self, race: bool = False, count: bool = False):
         from .simulator import Memory
 
-        self.race = race
+        self.race, self.count = race, count
         self.memory = Memory()
         self.reports: list[Any] = []
 
@@ -66,7 +67,7 @@ class SimulatedDevice:
         launch = call.launch
         return call.module.launch(
             launch.function, launch.grid, launch.block, call.pointers,
-            shared_bytes=launch.shared, memory=self.memory, race=self.race,
+            shared_bytes=launch.shared, memory=self.memory, race=self.race, count=self.count,
         )  # fmt: skip
 
     def synchronize(self) -> None:
