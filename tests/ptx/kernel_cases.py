@@ -12,7 +12,6 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-
 from nncomp.backends.ptx.simulator import Memory, Module, Report, load
 
 FOLDER = Path(__file__).parent / "kernels"
@@ -342,8 +341,9 @@ def atomics(m: Module, **options) -> Report:
 
 @case("tensor")
 def halves(m: Module, **options) -> Report:
-    x = np.r_[rng().standard_normal(60) * 10.0 ** rng().integers(-8, 5, 60),
-              [0.0, -0.0, 65519.0, 65520.0, 2**-25, 2**-24 * 1.5, 1e-40]].astype(np.float32)  # fmt: skip
+    edges = [0.0, -0.0, 65519.0, 65520.0, 2**-25, 2**-24 * 1.5, 1e-40]
+    scales = 10.0 ** rng().integers(-8, 5, 60)
+    x = np.r_[rng().standard_normal(60) * scales, edges].astype(np.float32)
     n, memory = len(x), Memory()
     ph, pb, back = memory.alloc(2 * n), memory.alloc(2 * n), memory.alloc(8 * n)
     args = [memory.put(x), ph, pb, back, n]

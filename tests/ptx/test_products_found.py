@@ -39,9 +39,9 @@ def test_merged_rows_are_one_walk():
 
 
 def test_convolution_is_a_product_of_channels_and_pixels():
-    shapes, f = conv_case("conv", 8, 12, 9, 3, stride=2, padding=1)
+    shapes, f = conv_case("conv", 8, 12, 17, 3, stride=2, padding=1)
     case = OneKernel(f, shapes)
-    assert extents(case) == (1, 12, 50, 72)  # rows: channels, since pixels are neighbours
+    assert extents(case) == (1, 12, 162, 72)  # rows: channels, since pixels are neighbours
     product = find_product(case.kernel)
     assert product.a.steps == (72, 1)
     assert product.b.guard is not None and product.b.near == "side"

@@ -60,6 +60,11 @@ def is_asynchronous(operand: Operand, dtype: DType, vector: int) -> bool:
     return operand.dtype is dtype and operand.load is not None and vector * dtype.itemsize >= 4
 
 
+def _divisor(n: int, most: int) -> int:
+    """The largest number up to `most` that divides `n`."""
+    return next(d for d in range(min(n, most), 0, -1) if n % d == 0)
+
+
 class TileCopy:
     """The copies one thread makes of an operand's tiles."""
 
@@ -79,10 +84,11 @@ class TileCopy:
         """Distances between what one thread copies, along side and depth; threads at work."""
         lengths = {"side": self.shape.width, "depth": self.shape.depth}
         slow = "depth" if self.fast == "side" else "side"
-        across = min(lengths[self.fast] // self.vector, threads)
+        most = threads
         if self.vector == 1:  # lanes that write different rows must not meet in a bank
-            across = min(across, 8 if self.fast != self.shape.along else 32)
-        down = min(threads // across, lengths[slow])
+            most = 8 if self.fast != self.shape.along else 32
+        across = _divisor(lengths[self.fast] // self.vector, most)
+        down = _divisor(lengths[slow], threads // across)
         self.across = across
         steps = {
             self.fast: list(range(0, lengths[self.fast], across * self.vector)),

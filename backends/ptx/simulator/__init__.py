@@ -2,9 +2,10 @@
 
     from nncomp.backends.ptx.simulator import Memory, load
 
-`load(text)` parses, `Module.launch` runs; see module.py. Parts, in the order data flows: parse.py
-(text to syntax.py), flatten.py (names, calls), blocks.py (decode.py and ops_*.py: instructions to
-functions), execute.py (lanes, masks, barriers), spaces.py and memory.py, watch.py (races, counters).
+`load(text)` parses, `Module.launch` runs; see module.py. Parts, in the order data flows:
+parse.py (text to syntax.py), flatten.py (names, calls), blocks.py (decode.py and ops_*.py make
+functions of instructions), execute.py (lanes, masks, barriers), spaces.py and memory.py, and
+watch.py (race.py, counters.py).
 """
 
 from __future__ import annotations

@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from . import (  # noqa: F401  (each registers its opcodes)
-    ops_async, ops_atomic, ops_compare, ops_convert, ops_float, ops_int, ops_matrix, ops_move,
+    ops_async,
+    ops_atomic,
+    ops_compare,
+    ops_convert,
+    ops_float,
+    ops_int,
+    ops_matrix,
+    ops_move,
     ops_warp,
 )  # fmt: skip
 from .decode import Decoder, Get, Run, decode
@@ -41,6 +48,7 @@ class Block:
     writes: set[int] = field(default_factory=set)
     live_in: frozenset[int] = frozenset()
     classes: dict[str, int] = field(default_factory=dict)
+    effects: list[tuple] = field(default_factory=list)  # (reads, writes, guarded) of each op
 
     def successors(self) -> tuple[int, ...]:
         if self.kind in ("exit", "trap") and not self.guard:
@@ -137,6 +145,7 @@ def note(block: Block, reads: set[int], writes: set[int], partial: bool) -> None
     if partial:
         block.reads |= writes - block.writes  # other lanes keep their old values
     block.writes |= writes
+    block.effects.append((reads, writes, partial))
 
 
 def end(block: Block, op: Op, number: dict[int, int], flat: Flat) -> None:

@@ -116,10 +116,10 @@ class Decoder:
 
     def getter(self, operand: object, type_: str, wide: bool = False) -> Get:
         kind = np_type(type_)
-        bits = 8 * kind.itemsize if kind != bool else 1
+        bits = 8 * kind.itemsize if kind.kind != "b" else 1
         if isinstance(operand, Reg):
             return self.get_register(operand, kind, bits, wide)
-        if isinstance(operand, Inverted) and kind == bool:
+        if isinstance(operand, Inverted) and kind.kind == "b":
             inner = self.getter(operand.reg, type_)
             return lambda s: ~inner(s)
         if isinstance(operand, Number):
@@ -189,7 +189,7 @@ class Decoder:
         if not isinstance(operand, Reg):
             raise self.error(f"operand {operand!r} cannot be written.")
         kind = np_type(type_)
-        bits = 8 * kind.itemsize if kind != bool else 1
+        bits = 8 * kind.itemsize if kind.kind != "b" else 1
         index = operand.index
         self.writes.add(index)
         if operand.bits == bits:
@@ -234,7 +234,7 @@ class Decoder:
 
 def literal(number: Number, type_: str, kind: np.dtype, d: Decoder) -> np.ndarray:
     """A constant operand as an array of shape (1, 1)."""
-    if kind == bool:
+    if kind.kind == "b":
         return np.full((1, 1), bool(number.value))
     if kind.kind == "f":
         if number.kind == "int":

@@ -10,8 +10,24 @@ import re
 from dataclasses import dataclass, field
 
 from .syntax import (
-    Address, Function, Group, Instruction, Label, Listed, Name, Not, Number, Pair, PtxError,
-    PtxModule, Registers, Scope, Shifted, Targets, Variable, type_bits,
+    Address,
+    Function,
+    Group,
+    Instruction,
+    Label,
+    Listed,
+    Name,
+    Not,
+    Number,
+    Pair,
+    PtxError,
+    PtxModule,
+    Registers,
+    Scope,
+    Shifted,
+    Targets,
+    Variable,
+    type_bits,
 )  # fmt: skip
 
 SPECIAL = re.compile(

@@ -1,4 +1,4 @@
-"""Device memory of the simulator: buffers at device addresses, with guards and a map of written bytes.
+"""Device memory of the simulator: buffers at addresses, guards, and which bytes were written.
 
     memory = Memory()
     x = memory.put(array)              # address of a copy

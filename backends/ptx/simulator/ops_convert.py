@@ -7,8 +7,18 @@ import numpy as np
 from .decode import Decoder, Run, np_type, opcode
 from .ops_float import positive
 from .rounding import (
-    FORMATS, bf16_to_f32, f32_to_bf16, flush, narrow, odd, pack2, saturate, tf32_nearest_away,
-    tf32_nearest_even, to_integral, to_odd_f32,
+    FORMATS,
+    bf16_to_f32,
+    f32_to_bf16,
+    flush,
+    narrow,
+    odd,
+    pack2,
+    saturate,
+    tf32_nearest_away,
+    tf32_nearest_even,
+    to_integral,
+    to_odd_f32,
 )  # fmt: skip
 from .state import State
 from .syntax import type_bits

@@ -1,4 +1,4 @@
-"""Floating-point arithmetic: add sub mul fma mad div min max abs neg sqrt rcp and approximations."""
+"""Floating-point arithmetic: sums, products, quotients, extremes, roots and approximations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import numpy as np
 from .decode import Decoder, Run, opcode
 from .fused import fma
 from .rounding import (
-    F32, FORMATS, Format, flush, narrow, odd_add, odd_div, odd_sqrt, saturate,
+    F32,
+    FORMATS,
+    Format,
+    flush,
+    narrow,
+    odd_add,
+    odd_div,
+    odd_sqrt,
+    saturate,
 )  # fmt: skip
 from .state import State
 

@@ -6,7 +6,12 @@ import numpy as np
 
 from .decode import SIGNED, UNSIGNED, Decoder, Run, np_type, opcode
 from .ops_float import (
-    float_binary, float_div, float_extreme, float_fma, float_sign, is_float,
+    float_binary,
+    float_div,
+    float_extreme,
+    float_fma,
+    float_sign,
+    is_float,
 )  # fmt: skip
 from .rounding import pack2, unpack2
 from .state import State

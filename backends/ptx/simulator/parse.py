@@ -9,8 +9,24 @@ import re
 import struct
 
 from .syntax import (
-    Address, Function, Group, Instruction, Label, Listed, Name, Not, Number, Pair, PtxError,
-    PtxModule, Registers, Scope, Shifted, Targets, Variable, type_bits,
+    Address,
+    Function,
+    Group,
+    Instruction,
+    Label,
+    Listed,
+    Name,
+    Not,
+    Number,
+    Pair,
+    PtxError,
+    PtxModule,
+    Registers,
+    Scope,
+    Shifted,
+    Targets,
+    Variable,
+    type_bits,
 )  # fmt: skip
 
 TOKEN = re.compile(
@@ -115,28 +131,31 @@ class Parser:
         result = PtxModule("", "", [], {})
         while self.at < len(self.tokens):
             word = self.next()
-            if word == ".version":
-                result.version = self.next()
-            elif word == ".target":
-                result.target = self.next()
-                while self.take(","):
-                    self.next()
-            elif word == ".address_size":
-                if self.integer() != 64:
-                    raise PtxError("only 64-bit addresses are supported.", self.line)
-            elif word == ".file":
-                self.skip_line()
-            elif word == ".section":
-                self.skip_section()
-            elif word in LINKING:
-                continue
-            elif word in (".entry", ".func"):
+            if word in (".entry", ".func"):
                 self.add_function(result, self.function(word == ".entry"))
             elif word in SPACES:
                 result.variables += self.variables(word[1:])
-            elif word != ";":
-                raise PtxError(f"unexpected {word!r} outside of functions.", self.line)
+            elif word not in LINKING and word != ";":
+                self.header(word, result)
         return result
+
+    def header(self, word: str, module: PtxModule) -> None:
+        """Directives that are neither functions nor variables."""
+        if word == ".version":
+            module.version = self.next()
+        elif word == ".target":
+            module.target = self.next()
+            while self.take(","):
+                self.next()
+        elif word == ".address_size":
+            if self.integer() != 64:
+                raise PtxError("only 64-bit addresses are supported.", self.line)
+        elif word == ".file":
+            self.skip_line()
+        elif word == ".section":
+            self.skip_section()
+        else:
+            raise PtxError(f"unexpected {word!r} outside of functions.", self.line)
 
     def add_function(self, module: PtxModule, new: Function) -> None:
         old = module.functions.get(new.name)
