@@ -19,12 +19,13 @@ from nncomp.ir.graph import Graph, Loc
 from nncomp.ir.op import OPS
 from nncomp.ir.passes.index_checks import INDEXED, Check
 from nncomp.ir.types import DType, TensorType, dtype_of_name
+from nncomp.ir.unpack import Steps
 
 from .cache import ObjectCache
 from .sources import source_digest
 from .target import Target, versions
 
-VERSION = 2
+VERSION = 3
 SHOWING = ("debug", "print_after", "dump", "check")  # switches that need the passes to run
 HARMLESS = ("CACHE", "CACHE_DIR", "CACHE_MB", "PIN", "PROGRESS", "SPIN_US", "THREADS")
 POINTING = frozenset(INDEXED) | {"bounded"}  # their source lines are part of error messages
@@ -43,6 +44,8 @@ class Recipe(NamedTuple):
     positions: tuple[int, ...] = ()  # of the inputs of `prepared` among this graph's
     checker: Recipe | None = None
     prepared: Recipe | None = None
+    parts: tuple[tuple[int, ...], ...] = ()  # inputs not read after each part of the steps
+    restore: tuple[tuple[int, int, Steps], ...] = ()  # input, result of `prepared`, the way back
 
 
 # -- the key ---------------------------------------------------------------------------------------
@@ -162,4 +165,10 @@ def recipe_from_json(fields: dict[str, Any] | None) -> Recipe | None:
         float(fields["nanoseconds"]), types, int(fields["objects"]), checks,
         tuple(map(int, fields["positions"])),
         recipe_from_json(fields["checker"]), recipe_from_json(fields["prepared"]),
+        _tuples(fields["parts"]), _tuples(fields["restore"]),
     )  # fmt: skip
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of JSON as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -11,6 +11,10 @@ import functools
 import os
 import threading
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .known_host import Host
 
 LEVELS = ("baseline", "avx2", "avx512")
 
@@ -92,8 +96,23 @@ def level_of(triple: str, features: dict[str, bool]) -> str:
 @functools.cache
 def host() -> tuple[str, dict[str, bool], str]:
     """CPU name, feature flags and triple of this machine, as LLVM sees them."""
-    llvm = binding()
-    return llvm.get_host_cpu_name(), dict(llvm.get_host_cpu_features()), llvm.get_process_triple()
+    found = _known_host()
+    return found.cpu, found.features, found.triple
+
+
+@functools.cache
+def _known_host() -> Host:
+    """From the disk where LLVM was asked before."""
+    from . import known_host
+
+    found = known_host.find()
+    if found is None:
+        llvm = binding()
+        version = ".".join(map(str, llvm.llvm_version_info))
+        cpu, features = llvm.get_host_cpu_name(), dict(llvm.get_host_cpu_features())
+        found = known_host.Host(cpu, features, llvm.get_process_triple(), version)
+        known_host.save(found, new_folder=False)
+    return found
 
 
 @functools.cache
@@ -111,7 +130,7 @@ def versions() -> tuple[str, str]:
     """llvmlite's and LLVM's versions, both part of every cache key."""
     import llvmlite
 
-    return llvmlite.__version__, ".".join(map(str, binding().llvm_version_info))
+    return llvmlite.__version__, _known_host().llvm
 
 
 _local = threading.local()
@@ -126,7 +145,10 @@ def machine(target: Target, effort: int = KERNELS):
     """This thread's llvmlite TargetMachine for `target` (one must not be used by two threads)."""
     made = _local.__dict__.setdefault("machines", {})
     if (target, effort) not in made:
+        from . import known_host
+
         llvm = binding()
+        known_host.save(_known_host())
         if target.triple != host()[2]:  # code for another machine: to look at, not to run
             llvm.initialize_all_targets()
             llvm.initialize_all_asmprinters()
