@@ -7,9 +7,11 @@ import functools
 import mmap
 import platform
 import sys
+import weakref
 
 PAGE = mmap.PAGESIZE
-READ, RUN = 1, 5  # PROT_READ, PROT_READ | PROT_EXEC
+READ, WRITE, RUN = 1, 2, 5  # PROT_READ, PROT_WRITE, PROT_READ | PROT_EXEC
+FAILED = ctypes.c_void_p(-1).value  # what mmap answers where there is no memory
 
 
 @functools.cache
@@ -22,22 +24,36 @@ def is_available() -> bool:
 class CodeMemory:
     """Pages of this process, at first to be written; they go with the last reference to this.
 
-    OSError where the system has none to give.
+    At the end of the process they stay, as threads may still be running what they hold. OSError
+    where the system has none to give.
     """
 
     def __init__(self, size: int) -> None:
+        self.size, libc = max(size, 1), _libc()
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        self._map = mmap.mmap(-1, max(size, 1), flags=flags)
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        self.address = libc.mmap(None, self.size, READ | WRITE, flags, -1, 0)
+        if self.address in (None, FAILED):
+            raise OSError(ctypes.get_errno(), "mmap")
+        weakref.finalize(self, libc.munmap, self.address, self.size).atexit = False
 
     def write(self, content: bytes | bytearray) -> None:
         """Put `content` at the beginning."""
-        self._map[: len(content)] = bytes(content)
+        if len(content) > self.size:
+            raise ValueError(f"{len(content)} bytes for a memory of {self.size}")
+        ctypes.memmove(self.address, bytes(content), len(content))
 
     def protect(self, start: int, stop: int, access: int) -> None:
         """From now on the pages from `start` up to `stop` can be read, or run, but not written."""
-        if stop > start:
-            protect = ctypes.CDLL(None, use_errno=True).mprotect
-            protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-            if protect(self.address + start, stop - start, access):
-                raise OSError(ctypes.get_errno(), "mprotect")
+        if stop > start and _libc().mprotect(self.address + start, stop - start, access):
+            raise OSError(ctypes.get_errno(), "mprotect")
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    place, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    libc.mmap.restype = place
+    libc.mmap.argtypes = [place, size, number, number, number, ctypes.c_long]
+    libc.munmap.argtypes = [place, size]
+    libc.mprotect.argtypes = [place, size, number]
+    return libc

@@ -9,6 +9,7 @@ the process in MCJIT and is a Python error in ORC.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -16,8 +17,7 @@ import re
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 from nncomp.backends.cpu import code_memory, elf
 from nncomp.backends.cpu.cache import ObjectCache, bundle_key, default_cache, object_key
@@ -184,13 +184,13 @@ def compile_module(
 
     Raises CodegenError for text that LLVM refuses.
     """
-    with _counted():
+    with compiling():
         return _compile(text, target, opt_level, effort)
 
 
-@contextmanager
-def _counted() -> Iterator[None]:
-    """A fork waits for the end of the block."""
+@contextlib.contextmanager
+def compiling():
+    """While LLVM works in this block, no process is forked."""
     global _count
     with _running:
         _count += 1
@@ -204,7 +204,7 @@ def _counted() -> Iterator[None]:
 
 def look_at_llvm() -> bool:
     """Load LLVM, and find out whether several threads may compile at once."""
-    with _counted():
+    with compiling():
         return raw_emitter() is not None
 
 
@@ -216,7 +216,7 @@ def _compile(text: str, target: Target, opt_level: int, effort: int) -> bytes:
     worker = machine(target, effort)
     context = llvm.create_context()
     try:
-        module = _parse(llvm, text, worker, context)
+        module = parse_module(llvm, text, worker, context)
         try:
             if opt_level:
                 tuning = llvm.create_pipeline_tuning_options(speed_level=opt_level)
@@ -230,7 +230,8 @@ def _compile(text: str, target: Target, opt_level: int, effort: int) -> bytes:
         context.close()
 
 
-def _parse(llvm, text: str, worker, context):
+def parse_module(llvm, text: str, worker, context):
+    """A verified module for a target machine; CodegenError, with the lines at fault, for others."""
     # On the first line, so that LLVM's line numbers stay those of `text`.
     layout = f'target datalayout = "{worker.target_data}" target triple = "{worker.triple}" '
     if "target datalayout" in text or "target triple" in text:
@@ -300,7 +301,7 @@ def _same_bytes(emit) -> bool:
     def both(_) -> bool:
         worker, context = machine(target), llvm.create_context()
         probe = "define float @probe(float %x) { %y = fadd float %x, %x ret float %y }"
-        module = _parse(llvm, probe, worker, context)
+        module = parse_module(llvm, probe, worker, context)
         try:
             return emit(worker, module) == worker.emit_object(module)
         finally:

@@ -51,10 +51,13 @@ def find() -> Host | None:
         return None
 
 
-def save(host: Host) -> None:
-    """Keep a record for processes to come."""
-    cache, key = default_cache(), _key()
-    if cache is not None and key is not None:
+def save(host: Host, new_folder: bool = True) -> None:
+    """Keep a record for processes to come; in a new folder only if one is to be made now."""
+    cache = default_cache()
+    if cache is None or not (new_folder or os.path.isdir(cache.folder)):
+        return
+    key = _key()
+    if key is not None and not cache.get_many(key):
         cache.put(key, json.dumps(host).encode())
 
 

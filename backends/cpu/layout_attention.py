@@ -34,6 +34,9 @@ that something else reads too, few queries, and more keys than fit into scratch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from nncomp.ir.graph import Graph, Node, build_node, with_operands
 from nncomp.ir.op import OPS
 
@@ -45,9 +48,24 @@ from .layout_attention_grad import Backward
 from .layout_product import shaped
 from .target import Target
 
+Fits = Callable[[dict[str, Any]], bool]
+
 
 def fuse_attention(graph: Graph, target: Target) -> Graph:
-    """`graph` with an `attention` node for every softmax(scores + mask) @ values."""
+    """`graph` with an `attention` node for every softmax(scores + mask) @ values, and nodes for
+    their gradients."""
+
+    def fits(attrs: dict[str, Any]) -> bool:
+        return make_attention_plan(attrs, target).fits
+
+    return fuse_attention_where(graph, fits, target)
+
+
+def fuse_attention_where(graph: Graph, fits: Fits, target: Target | None = None) -> Graph:
+    """The same for any machine: `fits` says of the attributes whether there is a kernel.
+
+    Without a `target` what gradients are taken of is left as it is.
+    """
     users, results = graph.users(), frozenset(graph.outputs)
     new: dict[Node, Node] = {n: n for n in graph.inputs}
     shapes: dict[tuple, bool] = {}
@@ -56,9 +74,9 @@ def fuse_attention(graph: Graph, target: Target) -> Graph:
         made = backward[node].part(node, new) if node in backward else None
         found = match_attention(node)
         if found and are_private(found.inner, [node], users, results):
-            made = _lower(found, node, new, shapes, target)
-        elif found and (pulled := match_gradients(node, found, users, results)):
-            made = _lower(found, node, new, shapes, target)
+            made = _lower(found, node, new, shapes, fits)
+        elif target and found and (pulled := match_gradients(node, found, users, results)):
+            made = _lower(found, node, new, shapes, fits)
             both = Backward(found, pulled, node, shapes, target)
             made = made if made and both.fits(made) else None
             backward |= dict.fromkeys(pulled.nodes if made else (), both)
@@ -69,11 +87,11 @@ def fuse_attention(graph: Graph, target: Target) -> Graph:
     return graph.with_outputs(outputs)
 
 
-def _lower(found: Found, node: Node, new, shapes: dict, target: Target) -> Node | None:
+def _lower(found: Found, node: Node, new, shapes: dict, fits: Fits) -> Node | None:
     """The attention node of the shape of `node`; None where there is no plan for it."""
     geometry = Geometry(found, node, new)
     attrs = settled(geometry, found, node, shapes)
-    if attrs is None or not make_attention_plan(attrs, target).fits:
+    if attrs is None or not fits(attrs):
         return None
     operands = [x.walk.node for x in geometry.operands]
     return shaped(build_node(OPS["attention"], operands, attrs, node.loc), node.shape)
