@@ -22,18 +22,33 @@ Item = Step | LoopStep
 
 
 def cut(program: Program) -> list[tuple[Item, ...]]:
-    """The steps of a program in parts; none if one would hold them all."""
-    written = [_written(item) for item in program.steps]
+    """The steps of a program in parts; none if one would hold them all.
+
+    What only takes the place of inputs goes first: afterwards they need not be there any more, when
+    results that are larger than what they are made from ask for memory.
+    """
+    steps = sorted(program.steps, key=lambda item: not _takes_the_place(item))
+    written = [_written(item) for item in steps]
     size = max(LEAST, sum(written) // MOST)
     parts: list[list[Item]] = [[]]
     full = 0
-    for item, nbytes in zip(program.steps, written, strict=True):
+    for item, nbytes in zip(steps, written, strict=True):
         if full >= size:
             parts.append([])
             full = 0
         parts[-1].append(item)
         full += nbytes
     return [tuple(part) for part in parts] if len(parts) > 1 else []
+
+
+def _takes_the_place(item: Item) -> bool:
+    """Whether a step makes results of inputs, not larger than those and of nothing else."""
+    bases = {place.base for place, _ in item.reads}
+    if isinstance(item, LoopStep) or bases != {"in"} or _written(item) == 0:
+        return False
+    return _written(item) <= 1.1 * sum(size for _, size in item.reads) and all(
+        place.base == "out" for place, _ in item.writes
+    )
 
 
 def _written(item: Item) -> int:
