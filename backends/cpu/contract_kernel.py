@@ -73,7 +73,7 @@ class ContractKernel(ArgExpressions):
         b = self._operand(self.extra.b, self.extra.geometry["b_offset"])
         self.hoist(self.fixed)
         if self.is_long:
-            self._fill_frame()
+            self.fill_frame()
         if self.is_long and self.extra.loops[-1] is not None:
             fetch = self._fetch
             emit_contraction(self.e, self.plan, a, b, begin, end, self._call_finisher, fetch)
@@ -126,7 +126,8 @@ class ContractKernel(ArgExpressions):
             store_value(self, s, self.value(s.value))
         self.leave()
 
-    def _fill_frame(self) -> None:
+    def fill_frame(self) -> None:
+        """Store what the functions behind the sums find in their frame."""
         values = [*self.pointers.values(), *map(self.value, self.fixed)]
         self.frame = self.e.emit("ptr", f"alloca [{len(values)} x i64], align 64", "frame")
         for place, value in enumerate(values):

@@ -298,3 +298,19 @@ def test_code_for_arm_is_accepted():
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ)
     assert done.returncode == 0, done.stderr[-3000:]
     assert int(done.stdout) > 100
+
+
+def test_a_long_epilogue_finds_its_buffers():
+    x, weight, bias = x_of(2, 16, 16, 64), x_of(64, 64, 3, 3, name="w"), x_of(64, name="bias")
+    attrs = dict(stride=(1, 1), padding=SAME, dilation=(1, 1), groups=1)
+    y = permute(build_node(OPS["conv"], (permute(x, dims=(0, 3, 1, 2)), weight), attrs),
+                dims=(0, 2, 3, 1))  # fmt: skip
+    y = add(y, expand(reshape(bias, shape=(1, 1, 1, 64)), shape=y.shape))
+    graph = Graph("layer", [x, weight, bias], [OPS["tanh"](OPS["tanh"](y))])
+    arrays = values(graph)
+    arrays[1] /= 24  # results of about 1
+    runner = cpu.compile(graph)
+    kinds = {n.attrs["kind"] for n in runner.fused_graph.nodes if n.name == "fused"}
+    assert "winograd" in kinds
+    (got,) = runner(arrays)
+    np.testing.assert_allclose(got, interpret(graph, *arrays)[0], atol=6e-5)
