@@ -54,7 +54,11 @@ Fits = Callable[[dict[str, Any]], bool]
 def fuse_attention(graph: Graph, target: Target) -> Graph:
     """`graph` with an `attention` node for every softmax(scores + mask) @ values, and nodes for
     their gradients."""
-    return fuse_attention_where(graph, lambda attrs: make_attention_plan(attrs, target).fits, target)
+
+    def fits(attrs: dict[str, Any]) -> bool:
+        return make_attention_plan(attrs, target).fits
+
+    return fuse_attention_where(graph, fits, target)
 
 
 def fuse_attention_where(graph: Graph, fits: Fits, target: Target | None = None) -> Graph:
