@@ -78,7 +78,7 @@ channels_last = flags.channels_last
 flags.attach(backends)
 
 _MODULES = (
-    "amp", "cpu", "datasets", "func", "linalg", "nn", "onnx", "optim", "safetensors",
+    "amp", "aot", "cpu", "datasets", "func", "linalg", "nn", "onnx", "optim", "safetensors",
     "serialization", "special", "testing", "utils",
 )  # fmt: skip
 _LAZY = {

@@ -9,6 +9,7 @@ the process in MCJIT and is a Python error in ORC.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -183,11 +184,18 @@ def compile_module(
 
     Raises CodegenError for text that LLVM refuses.
     """
+    with compiling():
+        return _compile(text, target, opt_level, effort)
+
+
+@contextlib.contextmanager
+def compiling():
+    """While LLVM works in this block, no process is forked."""
     global _count
     with _running:
         _count += 1
     try:
-        return _compile(text, target, opt_level, effort)
+        yield
     finally:
         with _running:
             _count -= 1
@@ -202,7 +210,7 @@ def _compile(text: str, target: Target, opt_level: int, effort: int) -> bytes:
     worker = machine(target, effort)
     context = llvm.create_context()
     try:
-        module = _parse(llvm, text, worker, context)
+        module = parse_module(llvm, text, worker, context)
         try:
             if opt_level:
                 tuning = llvm.create_pipeline_tuning_options(speed_level=opt_level)
@@ -216,7 +224,8 @@ def _compile(text: str, target: Target, opt_level: int, effort: int) -> bytes:
         context.close()
 
 
-def _parse(llvm, text: str, worker, context):
+def parse_module(llvm, text: str, worker, context):
+    """A verified module for a target machine; CodegenError, with the lines at fault, for others."""
     # On the first line, so that LLVM's line numbers stay those of `text`.
     layout = f'target datalayout = "{worker.target_data}" target triple = "{worker.triple}" '
     if "target datalayout" in text or "target triple" in text:
@@ -286,7 +295,7 @@ def _same_bytes(emit) -> bool:
     def both(_) -> bool:
         worker, context = machine(target), llvm.create_context()
         probe = "define float @probe(float %x) { %y = fadd float %x, %x ret float %y }"
-        module = _parse(llvm, probe, worker, context)
+        module = parse_module(llvm, probe, worker, context)
         try:
             return emit(worker, module) == worker.emit_object(module)
         finally:

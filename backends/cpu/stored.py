@@ -123,7 +123,7 @@ def load(cache: ObjectCache, key: str) -> tuple[Recipe, list[bytes]] | None:
     if not entry:
         return None
     try:
-        recipe = _from_json(json.loads(entry[0]))
+        recipe = recipe_from_json(json.loads(entry[0]))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return (recipe, entry[1:]) if count_objects(recipe) == len(entry) - 1 else None
@@ -131,7 +131,7 @@ def load(cache: ObjectCache, key: str) -> tuple[Recipe, list[bytes]] | None:
 
 def save(cache: ObjectCache, key: str, recipe: Recipe, objects: Sequence[bytes]) -> None:
     """Store a program."""
-    cache.put_many(key, [json.dumps(_to_json(recipe)).encode(), *objects])
+    cache.put_many(key, [json.dumps(recipe_to_json(recipe)).encode(), *objects])
 
 
 def count_objects(recipe: Recipe | None) -> int:
@@ -141,16 +141,18 @@ def count_objects(recipe: Recipe | None) -> int:
     return recipe.objects + count_objects(recipe.checker) + count_objects(recipe.prepared)
 
 
-def _to_json(recipe: Recipe | None) -> dict[str, Any] | None:
+def recipe_to_json(recipe: Recipe | None) -> dict[str, Any] | None:
+    """The recipe as JSON values."""
     if recipe is None:
         return None
     types = [None if t is None else [t.dtype.name, *t.shape] for t in recipe.types]
     checks = [[c.length, *c.loc] for c in recipe.checks]
-    inner = {"checker": _to_json(recipe.checker), "prepared": _to_json(recipe.prepared)}
+    inner = {"checker": recipe_to_json(recipe.checker), "prepared": recipe_to_json(recipe.prepared)}
     return {**recipe._asdict(), "types": types, "checks": checks, **inner}
 
 
-def _from_json(fields: dict[str, Any] | None) -> Recipe | None:
+def recipe_from_json(fields: dict[str, Any] | None) -> Recipe | None:
+    """The recipe back; ValueError, TypeError or KeyError for values that are none."""
     if fields is None:
         return None
     types = tuple(
@@ -162,7 +164,7 @@ def _from_json(fields: dict[str, Any] | None) -> Recipe | None:
         int(fields["inputs"]), int(fields["arena"]), bool(fields["is_parallel"]),
         float(fields["nanoseconds"]), types, int(fields["objects"]), checks,
         tuple(map(int, fields["positions"])),
-        _from_json(fields["checker"]), _from_json(fields["prepared"]),
+        recipe_from_json(fields["checker"]), recipe_from_json(fields["prepared"]),
         _tuples(fields["parts"]), _tuples(fields["restore"]),
     )  # fmt: skip
 

@@ -25,7 +25,7 @@ _NEEDED = {
 _VECTORS = {"baseline": (128, 16), "avx2": (256, 16), "avx512": (512, 32)}  # bits, registers
 _GENERIC_CPU = {"baseline": "x86-64", "avx2": "x86-64-v3", "avx512": "x86-64-v4"}
 # What x86-64-v3 and -v4 imply beyond the level itself: switched off where a host lacks it.
-_IMPLIED = ("avx512cd", "bmi", "bmi2", "f16c", "lzcnt", "movbe", "popcnt", "crc32", "cx16", "sahf")
+IMPLIED = ("avx512cd", "bmi", "bmi2", "f16c", "lzcnt", "movbe", "popcnt", "crc32", "cx16", "sahf")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _target_at(wanted: str) -> Target:
         )
     is_x86 = Target(triple, cpu, "", 0, 0).arch == "x86_64"
     if wanted and is_x86:
-        missing = [f"-{name}" for name in _IMPLIED if not features.get(name)]
+        missing = [f"-{name}" for name in IMPLIED if not features.get(name)]
         return Target(triple, _GENERIC_CPU[wanted], ",".join(missing), *_VECTORS[wanted])
     flags = ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(features.items()))
     return Target(triple, cpu, flags, *(_VECTORS[level] if is_x86 else (128, 32)))
@@ -153,9 +153,15 @@ def machine(target: Target, effort: int = KERNELS):
             llvm.initialize_all_targets()
             llvm.initialize_all_asmprinters()
         made[target, effort] = llvm.Target.from_triple(target.triple).create_target_machine(
-            cpu=target.cpu, features=target.features, opt=effort, reloc="pic", codemodel="small"
-        )
+            cpu=target.cpu, features=target.features, opt=effort, reloc=_reloc(target),
+            codemodel="small",
+        )  # fmt: skip
     return made[target, effort]
+
+
+def _reloc(target: Target) -> str:
+    """Code that can lie anywhere, except where there is no such thing."""
+    return "static" if target.arch.startswith("wasm") else "pic"
 
 
 def is_posix(target: Target) -> bool:

@@ -23,7 +23,7 @@ def driver() -> str:
     With NNCOMP_PTX_DEVICE=simulator that is the interpreter. Raises DeviceError (a RuntimeError)
     with what is missing: the package cuda-bindings, a driver, or a GPU.
     """
-    from .backends.ptx.device import get_device
+    from ..backends.ptx.device import get_device
 
     return get_device().name
 
@@ -33,8 +33,8 @@ def ptx(model: Any, *args: Any, **kwargs: Any) -> str:
 
     One module per kernel, for the GPU that NNCOMP_PTX_TARGET names (sm_80 by default).
     """
-    from .compiler import compile
-    from .signature import signature
+    from ..compiler import compile
+    from ..signature import signature
 
     compiled = compile(model, backend="ptx")
     function = getattr(compiled, "_compiled_forward", compiled)
