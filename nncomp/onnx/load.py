@@ -25,6 +25,9 @@ from .load_steps import Body, OnnxRunError, Reader, Step
 from .protobuf import dtype_of_number
 
 SMALL = 1024  # elements; constants up to this size are no buffers
+CONVERT = ("Cast", "DequantizeLinear")
+MOVE = ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze",
+        "Tile", "Transpose", "Unsqueeze")  # fmt: skip
 ONLY_SHAPE = ("Shape", "Size")
 
 
@@ -46,6 +49,7 @@ class Program:
                 self.kinds.update(dict.fromkeys(step.inputs[3:], "buffer"))
         self.kinds.update((t.name, t.doc_string) for t in model.graph.initializer if t.doc_string)
         _check_operators(self, self.body)
+        _check_widened(self.body, dict(tensors.widened))
 
 
 def load(f: str | os.PathLike | Any) -> OnnxModule:
@@ -249,3 +253,17 @@ def _check_operators(program: Program, body: Body) -> None:
             "operators that are not supported here: "
             + "; ".join(step.where() for step in unknown.values())
         )
+
+
+def _check_widened(body: Body, small: dict[str, str]) -> None:
+    """OnnxLoadError where numbers in a small type do more than to be moved and converted."""
+    for step in body.all_steps():
+        found = next((name for name in step.inputs if name in small), None)
+        if found is None or step.op_type in CONVERT:
+            continue
+        if step.op_type not in MOVE:
+            raise OnnxLoadError(
+                f"{step.where()} reads {found!r} of type {small[found]}; values of this type can "
+                f"only be moved ({', '.join(MOVE)}) and converted ({', '.join(CONVERT)})"
+            )
+        small.update(dict.fromkeys(step.outputs, small[found]))

@@ -54,7 +54,8 @@ def dequantize_linear(n: Step, x: Any, scale: Any, zero: Any) -> Any:
     number = n.get("output_dtype", 0)
     dtype = dtype_of_number(number) if number else scale.dtype
     scale, zero = _along(n, scale, x), _along(n, zero, x)
-    y = x.to(int32) if zero is None else x.to(int32) - zero.to(int32)
+    wide = float32 if x.dtype.is_floating_point else int32
+    y = x.to(wide) if zero is None else x.to(wide) - zero.to(wide)
     return (y.to(float32) * scale.to(float32)).to(dtype)
 
 
