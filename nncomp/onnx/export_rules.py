@@ -24,7 +24,8 @@ NO_RULE = {
     ),
     **dict.fromkeys(
         (
-            "attention", "contract", "depthwise", "window_conv", "window_max", "winograd",
+            "attention", "attention_grad", "contract", "depthwise", "window_conv", "window_max",
+            "winograd",
             "winograd_kernels", "winograd_points", "winograd_weight",
         ),
         LAYOUT,
