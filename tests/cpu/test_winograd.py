@@ -312,6 +312,6 @@ def test_a_long_epilogue_reads_what_is_fixed():
     arrays = [0.1 * a for a in values(graph)]
     runner = cpu.compile(graph, ("w",))
     kinds = [n.attrs["kind"] for n in runner.fused_graph.nodes if n.name == "fused"]
-    assert kinds[-1] == "winograd"
+    assert "winograd" in kinds
     (got,) = runner([a.copy() for a in arrays])
     np.testing.assert_allclose(got, interpret(graph, *arrays)[0], atol=1e-4)
