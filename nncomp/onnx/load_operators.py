@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (  # noqa: F401
+    load_contrib,
     load_control,
     load_convolution,
     load_elementwise,

@@ -192,6 +192,17 @@ def test_parameters_and_buffers():
     assert {n for n, _ in loaded.named_buffers()} == {"m", "v", "f"}
 
 
+def test_padding_by_a_value_that_is_not_known():
+    text = """(float[2] x, float v) => (float[5] y) {
+        w = Constant<value_ints = [1, 2]>()  y = Pad(x, w, v)
+    }"""
+    model, x, v = load(model_of(text)), nncomp.ones(2), nncomp.tensor(7.0, requires_grad=True)
+    for run in (model, nncomp.compile(model)):
+        assert run(x, v).tolist() == [7.0, 1.0, 1.0, 7.0, 7.0]
+    nncomp.compile(model)(x, v).sum().backward()
+    assert v.grad.item() == 3.0
+
+
 def test_a_loaded_model_follows_its_weights():
     model = load(scaled())
     compiled, x = nncomp.compile(model), nncomp.ones(1, 3)
