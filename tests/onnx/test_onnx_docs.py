@@ -9,7 +9,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx.checker") and pytest.importorskip("onnx")
 
-from node_cases import REFUSED_OPERATORS  # noqa: E402
+from node_cases import REFUSED_OPERATORS, VERSION  # noqa: E402
 
 from nncomp.onnx import export_rules  # noqa: E402
 from nncomp.onnx.load_contrib import DOMAIN  # noqa: E402
@@ -34,6 +34,8 @@ def test_the_operators_with_a_rule_are_listed():
 def test_the_operators_by_definition_have_one():
     names = section("Operators by their definition")
     assert names and not names & set(RULES)
+    if not onnx.__version__.startswith(VERSION + "."):
+        pytest.skip(f"the list is that of onnx {VERSION}, this is {onnx.__version__}")
     for name in names:
         schema = onnx.defs.get_schema(name)
         assert schema.has_function or schema.has_context_dependent_function, name
