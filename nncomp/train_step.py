@@ -39,6 +39,7 @@ def compile_train_step(
     backend: str = "cpu",
     threads: int | None = None,
     options: Mapping[str, Any] | None = None,
+    memory_limit: int | str | None = None,
 ) -> TrainStep:
     """`step(*inputs, target) -> loss` (a 0-d tensor) that also updates the model's parameters.
 
@@ -51,9 +52,15 @@ def compile_train_step(
     `before_update()` runs between backward and update, where eager code would clip gradients:
     `lambda: nn.utils.clip_grad_norm_(model.parameters(), 1.0)`. It finds them in `.grad`, is
     recorded with the rest and must not depend on their values in Python. `options` are those of
-    `compile`.
+    `compile`. `memory_limit` (bytes, or a text like "512MB") bounds the memory of intermediate
+    values: what does not fit is computed again where the backward part needs it, cheapest first,
+    with the same numbers bit for bit. MemoryLimitError (a RuntimeError) at the first call names the
+    smallest size that can be reached.
     """
     check_options(backend, threads)
+    options = dict(options or {})
+    if memory_limit is not None:
+        options["memory_limit"] = memory_limit
     return TrainStep(
         model, loss_fn, optimizer, before_update, backend, threads, check(options)
     )

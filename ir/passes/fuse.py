@@ -149,11 +149,15 @@ class Fusion:
 
 def fuse(graph: Graph) -> Graph:
     """The graph with one `fused` node per kernel."""
-    groups = Fusion(graph).run()
+    return kernels_of(graph, Fusion(graph).run())[0]
+
+
+def kernels_of(graph: Graph, groups: list[Group]) -> tuple[Graph, dict[Node, Node]]:
+    """The fused graph, and for each node that a kernel stores the node that stands for it there."""
     new: dict[Node, Node] = {n: n for n in graph.inputs}
     for group in reversed(groups):
         _emit_group(group, new)
-    return graph.with_outputs(tuple(new[x] for x in graph.outputs))
+    return graph.with_outputs(tuple(new[x] for x in graph.outputs)), new
 
 
 def _emit_group(group: Group, new: dict[Node, Node]) -> None:
