@@ -13,6 +13,7 @@ from nncomp.ir.types import float32
 
 import nncomp
 from nncomp import nn
+from nncomp.utils.checkpoint import checkpoint
 
 F = nn.functional
 
@@ -171,3 +172,51 @@ def test_updates_follow_their_gradients():
     step(nncomp.zeros(128, 128), nncomp.zeros(128, 128))
     # Activations of all layers are there at once, their gradients are not: those would be as many.
     assert step.last.runner.program.arena < 1.4 * 12 * 128 * 128 * 4
+
+
+class Checkpointed(nn.Module):
+    """Blocks that may be computed again in the backward part."""
+
+    def __init__(self, again):
+        super().__init__()
+        self.again = again
+        self.blocks = nn.ModuleList(
+            [nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Dropout(0.2), nn.Linear(256, 64))
+             for _ in range(6)]
+        )  # fmt: skip
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = x + (checkpoint(block, x, use_reentrant=False) if self.again else block(x))
+        return x
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_checkpoints_are_honoured_in_a_compiled_step(optimizer):
+    def run(again):
+        nncomp.manual_seed(0)
+        model = Checkpointed(again)
+        step = nncomp.compile_train_step(
+            model, F.mse_loss, OPTIMIZERS[optimizer](model.parameters())
+        )
+        x = nncomp.randn(128, 64)
+        losses = [step(x, x * 0.5).item() for _ in range(3)]
+        state = [p.detach().numpy().copy() for p in model.parameters()]
+        return losses, state, step.last.runner.program.arena, nncomp.rand(1).item()
+
+    plain, again = run(False), run(True)
+    assert again[0] == plain[0] and again[3] == plain[3]
+    for a, b in zip(plain[1], again[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert again[2] < 0.5 * plain[2]
+
+
+def test_checkpoints_with_gradients_inside_of_a_compiled_function():
+    model = Checkpointed(True).eval()
+    x = nncomp.randn(4, 64)
+
+    def gradients(x):
+        return nncomp.autograd.grad(model(x).square().mean(), list(model.parameters()))
+
+    for a, b in zip(nncomp.compile(gradients)(x), gradients(x), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-6)
