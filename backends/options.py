@@ -12,7 +12,12 @@ from typing import Any
 
 from nncomp.ir.debug import add_switch, debug
 
-OPTIONS = ("winograd", "memory_limit")
+# By name: the values an option may have
+OPTIONS: dict[str, tuple] = {
+    "winograd": (True, False),
+    "matmul_precision": ("strict", "tf32", "tf32x3"),
+    "memory_limit": (),  # a number of bytes
+}
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20}
 UNITS["GIB"] = 2**30
 
@@ -22,6 +27,12 @@ add_switch(
     True,
     "3x3 convolutions by Winograd's method where that is faster; "
     "0: by the direct sum, which rounds less",
+)
+add_switch(
+    "matmul_precision",
+    str,
+    "strict",
+    "GPU code multiplies float32 in float32 (strict), rounded to tf32, or in three parts (tf32x3)",
 )
 add_switch(
     "memory_limit",
@@ -41,9 +52,17 @@ def check(options: Mapping[str, Any] | None) -> dict[str, Any]:
             raise ValueError(f"compile() got the unknown option {name!r}; there are: {known}")
         if name == "memory_limit":
             checked[name] = parse_bytes(value)
-        elif not isinstance(value, bool):
-            raise TypeError(f"option {name!r} of compile() is True or False, got {value!r}")
+            continue
+        allowed = OPTIONS[name]
+        if not isinstance(value, type(allowed[0])):
+            raise TypeError(f"option {name!r} of compile() is {_listed(allowed)}, got {value!r}")
+        if value not in allowed:
+            raise ValueError(f"option {name!r} of compile() is {_listed(allowed)}, got {value!r}")
     return checked
+
+
+def _listed(values: tuple) -> str:
+    return " or ".join(map(repr if isinstance(values[0], str) else str, values))
 
 
 def parse_bytes(value: Any) -> int:

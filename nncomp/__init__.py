@@ -78,8 +78,8 @@ channels_last = flags.channels_last
 flags.attach(backends)
 
 _MODULES = (
-    "amp", "cpu", "datasets", "func", "linalg", "nn", "optim", "safetensors", "serialization",
-    "special", "testing", "utils",
+    "amp", "aot", "cpu", "datasets", "func", "linalg", "nn", "onnx", "optim", "safetensors",
+    "serialization", "special", "testing", "utils",
 )  # fmt: skip
 _LAZY = {
     "GradScaler": "amp",

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from . import autograd, backends, dispatch
+from .amp.compiled_step import Scaling, without_autocast
+from .amp.grad_scaler import GradScaler
 from .autograd.modes import enable_grad, no_grad, state
 from .backends.options import check
 from .binding import Binding, Source
@@ -28,6 +30,7 @@ from .program_cache import ProgramCache
 from .signature import signature
 from .tensor import Tensor
 from .trace_error import TraceError
+from .train_resident import OnDevice
 
 
 def compile_train_step(
@@ -40,6 +43,7 @@ def compile_train_step(
     threads: int | None = None,
     options: Mapping[str, Any] | None = None,
     memory_limit: int | str | None = None,
+    scaler: GradScaler | None = None,
 ) -> TrainStep:
     """`step(*inputs, target) -> loss` (a 0-d tensor) that also updates the model's parameters.
 
@@ -56,13 +60,19 @@ def compile_train_step(
     values: what does not fit is computed again where the backward part needs it, cheapest first,
     with the same numbers bit for bit. MemoryLimitError (a RuntimeError) at the first call names the
     smallest size that can be reached.
+
+    With `scaler`, an `amp.GradScaler("cpu")`, the loss is scaled, `before_update` finds unscaled
+    gradients, a step with an inf or nan among them changes no parameter and no state, and the scale
+    is updated. Under `autocast` around the call, forward and loss run in its mode.
     """
     check_options(backend, threads)
     options = dict(options or {})
     if memory_limit is not None:
+        if backend != "cpu":
+            raise ValueError(f"memory_limit is for the backend 'cpu', got backend={backend!r}")
         options["memory_limit"] = memory_limit
     return TrainStep(
-        model, loss_fn, optimizer, before_update, backend, threads, check(options)
+        model, loss_fn, optimizer, before_update, backend, threads, check(options), scaler
     )
 
 
@@ -74,12 +84,23 @@ class TrainStep(ProgramCache):
     def __init__(
         self, model: Any, loss_fn: Callable, optimizer: Any,
         before_update: Callable[[], Any] | None, backend: str, threads: int | None,
-        options: dict[str, Any],
+        options: dict[str, Any], scaler: GradScaler | None = None,
     ):  # fmt: skip
         super().__init__()
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
         self.before_update, self.options = before_update, options
+        self.scaler = scaler
         self.backend, self.threads = backend, threads
+        self.resident: OnDevice | None = None
+
+    def on_device(self) -> OnDevice:
+        """A `with` block in which parameters, buffers and optimizer state stay on the GPU.
+
+        Inside, a step copies only its arguments there and its loss back; the tensors keep their old
+        values until the block ends. Writing them in between is a RuntimeError at the next step.
+        Other backends than "ptx" run as always.
+        """
+        return OnDevice(self)
 
     def __call__(self, *args: Any) -> Tensor:
         if len(args) < 2:
@@ -128,7 +149,8 @@ class _StepProgram:
             self.numbers = [np.zeros(()) for _ in self.options.numbers]
             scalar = TensorType((), float64)
             self.hypers = [dispatch.wrap(x, scalar) for x in self.numbers]
-            body = _StepBody(step, self.options)
+            self.scaling = Scaling(step.scaler)
+            body = _StepBody(step, self.options, self.scaling)
             functions = [step.loss_fn, step.model]
             functions += [step.before_update] if step.before_update is not None else []
             with _frozen_state(self.optimizer):
@@ -184,7 +206,7 @@ class _StepProgram:
             reason = self._options_changed() or self.binding.stale(leaves)
         if reason is None and self._tensor_hooks() != self.hooks:
             reason = "the hooks of a parameter changed"
-        return reason or self.guards.check()
+        return reason or self.scaling.stale() or self.guards.check()
 
     def _options_changed(self) -> str | None:
         """Read the options again if one of them may be another one than at the last step."""
@@ -207,9 +229,13 @@ class _StepProgram:
         binding = self.binding
         tensors = binding.tensors(arguments)
         binding.before_writes(tensors)
-        arrays = binding.arrays(tensors)
-        results = self.runner(arrays, (), self.step.threads)
-        binding.after_writes(tensors, arrays)
+        resident = self.step.resident
+        if resident is not None and resident.holds(self):
+            results = resident.run(self, tensors)
+        else:
+            arrays = binding.arrays(tensors)
+            results = self.runner(arrays, (), self.step.threads)
+            binding.after_writes(tensors, arrays)
         plain = wrap_all([v for v in results if v is not None], self.types)
         self.optimizer._opt_called = True
         if self.simple is not None:
@@ -227,19 +253,29 @@ class _StepProgram:
 class _StepBody:
     """The function that is traced: one eager training step on symbolic hyper-parameters."""
 
-    def __init__(self, step: TrainStep, options: Options):
-        self.step, self.options = step, options
+    def __init__(self, step: TrainStep, options: Options, scaling: Scaling):
+        self.step, self.options, self.scaling = step, options, scaling
         self.conditions: list[Condition] = []
 
     def run(self, hyper_values: list, *args: Any) -> Tensor:
         *inputs, target = args
-        step, groups = self.step, self.step.optimizer.param_groups
+        step = self.step
         with enable_grad():
             loss = step.loss_fn(step.model(*inputs), target)
         if not isinstance(loss, Tensor):
             raise TypeError(f"loss_fn must return a Tensor, got {type(loss).__name__}")
+        with without_autocast():
+            self._update(loss, hyper_values)
+        return loss.detach()
+
+    def _update(self, loss: Tensor, hyper_values: list) -> None:
+        """Gradients, and what the optimizer does with them."""
+        step, groups, scaling = self.step, self.step.optimizer.param_groups, self.scaling
         params = [p for g in groups for p in g["params"] if p.requires_grad]
-        grads = autograd.grad(loss, params, allow_unused=True)
+        with enable_grad():
+            scaled = scaling.loss(loss)
+        grads = autograd.grad(scaled, params, allow_unused=True)
+        scaling.unscale(grads)
         saved = [(p, p._grad) for g in groups for p in g["params"]]
         options = [dict(g) for g in groups]
         try:
@@ -251,7 +287,7 @@ class _StepBody:
                 with no_grad():
                     step.before_update()
             self.options.put_symbols(step.optimizer, hyper_values, self.conditions)
-            with _without_hooks(step.optimizer):
+            with _without_hooks(step.optimizer), scaling.update(step.optimizer):
                 step.optimizer.step()
         finally:
             for p, g in saved:
@@ -259,7 +295,6 @@ class _StepBody:
             for group, old in zip(groups, options, strict=True):
                 group.clear()
                 group.update(old)
-        return loss.detach()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
@@ -17,9 +17,10 @@ from ..llvm import Emitter, module_text
 from ..map_kernel import MapKernel
 from ..scatter_kernel import ScatterKernel
 from ..schedule import Schedule
+from ..sort_kernel import SortKernel
 from ..transpose_kernel import TransposeKernel, make_tile_schedule
-from .attention_kernel import AttentionKernel
-from .attention_plan import make_attention_plan
+from .attention_grad_kernel import KINDS as ATTENTION_KINDS
+from .attention_grad_kernel import write_attention
 from .contract_kernel import ContractKernel, plan_of
 from .run_function import RunWriter
 from .target import KERNELS, QUICK, Target
@@ -84,14 +85,17 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         grid = GRADIENT_KERNELS[kernel.kind](e, kernel, isa.width)
         grid.write()
         units, time = grid.units, _extent(kernel.domain) * 0.3
-    elif kernel.kind == "attention":
-        plan = make_attention_plan(kernel.extra.geometry, target)
-        AttentionKernel(e, kernel, plan, isa.fma).write()
+    elif kernel.kind in ATTENTION_KINDS:
+        plan = write_attention(e, kernel, target, isa.fma)
         units, time = plan.units, plan.work / isa.width * VECTOR_NS
     elif kernel.kind == "scatter":
         ScatterKernel(e, kernel, isa).write()
         units = kernel.extra.line.extent
         time = (units + kernel.extra.entry.extent) * 2.0 * _extent(kernel.domain)
+    elif kernel.kind == "sort":
+        sort = SortKernel(e, kernel)
+        sort.write()
+        units, time = sort.units, sort.nanoseconds
     elif tiles := make_tile_schedule(kernel, isa.width):
         TransposeKernel(e, kernel, tiles, isa).write()
         units, time = tiles.units, _extent(kernel.domain) * 0.3
@@ -136,11 +140,15 @@ def _is_spread(s: Store) -> bool:
 
 
 def program_modules(
-    program: Program, target: Target, made: Callable[[str, int], object] | None = None
+    program: Program,
+    target: Target,
+    made: Callable[[str, int], object] | None = None,
+    parts: Sequence[Sequence[Step | LoopStep]] = (),
 ) -> tuple[list[str], dict[str, Code]]:
     """The LLVM modules of a program (kernels, then `run`) and the code of each kernel by name.
 
-    `made(text, effort)` is told of each module as soon as it is written.
+    `made(text, effort)` is told of each module as soon as it is written. `parts` of the steps get
+    functions of their own beside `run`.
     """
     codes = {}
     for kernel in program.kernels():
@@ -149,7 +157,7 @@ def program_modules(
             made(code.text, KERNELS)
     if any(code.is_shared for code in codes.values()):
         codes = {name: replace(code, least=MEETING_NS) for name, code in codes.items()}
-    run = RunWriter(program, codes).text(attributes(target))
+    run = RunWriter(program, codes).text_in_parts(attributes(target), parts)
     if made is not None:
         made(run, QUICK if run.count("\n") > LONG else KERNELS)
     return [*(c.text for c in codes.values()), run], codes

@@ -12,6 +12,7 @@ from nncomp.ir.passes.fuse import fuse
 from nncomp.ir.passes.order import is_alias
 from nncomp.ir.passes.plan import plan_program
 from nncomp.ir.passes.recompute import fit_memory
+from nncomp.ir.passes.save_less import save_less
 from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.passes.split_cumsum import split_cumsum
 from nncomp.ir.passes.split_reductions import split_reductions
@@ -44,7 +45,7 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-    return [split_cumsum, split_reductions, fuse]
+    return [save_less, split_cumsum, split_reductions, fuse]
 
 
 def within(limit: int, passes: list[Pass]) -> list[Pass]:
@@ -70,7 +71,7 @@ def lower_bodies(graph: Graph, target: Target) -> Graph:
         fixed = attrs["carries"] + attrs["consts"]
         for step in cpu_pipeline(target, tuple(body.input_names[attrs["carries"] : fixed])):
             body = step(body)
-        body, before = _loop_invariants(body, attrs["carries"], fixed, operands)
+        body, before = loop_invariants(body, attrs["carries"], fixed, operands)
         operands = (*operands[:fixed], *before, *operands[fixed:])
         for step in kernel_pipeline():
             body = step(body)
@@ -80,7 +81,7 @@ def lower_bodies(graph: Graph, target: Target) -> Graph:
     return rebuild(graph, visit)
 
 
-def _loop_invariants(body: Graph, carries: int, fixed: int, operands):
+def loop_invariants(body: Graph, carries: int, fixed: int, operands):
     """The body with what depends on its consts alone as further consts, and nodes for those."""
     names = body.input_names[carries:fixed]
     prepare, main = split_prepare(body, names, packed_for_kernels(body))
