@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd, backends, dispatch
+from .accumulation import Accumulation
 from .amp.compiled_step import Scaling, without_autocast
 from .amp.grad_scaler import GradScaler
 from .autograd.modes import enable_grad, no_grad, state
@@ -44,6 +45,7 @@ def compile_train_step(
     options: Mapping[str, Any] | None = None,
     memory_limit: int | str | None = None,
     scaler: GradScaler | None = None,
+    accumulate: int = 1,
 ) -> TrainStep:
     """`step(*inputs, target) -> loss` (a 0-d tensor) that also updates the model's parameters.
 
@@ -64,6 +66,9 @@ def compile_train_step(
     With `scaler`, an `amp.GradScaler("cpu")`, the loss is scaled, `before_update` finds unscaled
     gradients, a step with an inf or nan among them changes no parameter and no state, and the scale
     is updated. Under `autocast` around the call, forward and loss run in its mode.
+
+    With `accumulate`, that many calls add up their gradients, and the last of them updates; divide
+    the loss by it for the gradient of a mean.
     """
     check_options(backend, threads)
     options = dict(options or {})
@@ -72,8 +77,9 @@ def compile_train_step(
             raise ValueError(f"memory_limit is for the backend 'cpu', got backend={backend!r}")
         options["memory_limit"] = memory_limit
     return TrainStep(
-        model, loss_fn, optimizer, before_update, backend, threads, check(options), scaler
-    )
+        model, loss_fn, optimizer, before_update, backend, threads, check(options), scaler,
+        accumulate,
+    )  # fmt: skip
 
 
 class TrainStep(ProgramCache):
@@ -84,12 +90,12 @@ class TrainStep(ProgramCache):
     def __init__(
         self, model: Any, loss_fn: Callable, optimizer: Any,
         before_update: Callable[[], Any] | None, backend: str, threads: int | None,
-        options: dict[str, Any], scaler: GradScaler | None = None,
+        options: dict[str, Any], scaler: GradScaler | None = None, accumulate: int = 1,
     ):  # fmt: skip
         super().__init__()
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
         self.before_update, self.options = before_update, options
-        self.scaler = scaler
+        self.scaler, self.accumulation = scaler, Accumulation(accumulate)
         self.backend, self.threads = backend, threads
         self.resident: OnDevice | None = None
 
@@ -121,6 +127,9 @@ class TrainStep(ProgramCache):
             if program is None:
                 program = self.find_or_make(key, leaves, lambda: _StepProgram(self, args))
             loss = program(leaves)
+            self.accumulation.advance()
+        if not program.is_last:
+            return loss
         for hook in tuple(self.optimizer._optimizer_step_post_hooks.values()):
             hook(self.optimizer, (), {})
         return loss
@@ -145,6 +154,8 @@ class _StepProgram:
         self.step, self.optimizer = step, step.optimizer
         with _state_unless_error(self.optimizer):
             self.optimizer.init_state()
+            self.is_last = step.accumulation.is_last
+            step.accumulation.prepare(list(self._parameters()))
             self.options = self.current = Options(self.optimizer)
             self.numbers = [np.zeros(()) for _ in self.options.numbers]
             scalar = TensorType((), float64)
@@ -200,6 +211,8 @@ class _StepProgram:
 
     def stale(self, leaves: list) -> str | None:
         """Why this program does not fit any more; None if it does."""
+        if self.is_last != self.step.accumulation.is_last:
+            return f"this call {'only adds' if self.is_last else 'updates with'} gradients"
         reason = self._options_changed() or self.binding.stale(leaves)
         if reason is not None and any(s.find(leaves) is None for _, s in self.binding.sources):
             self.optimizer.init_state()
@@ -237,7 +250,7 @@ class _StepProgram:
             results = self.runner(arrays, (), self.step.threads)
             binding.after_writes(tensors, arrays)
         plain = wrap_all([v for v in results if v is not None], self.types)
-        self.optimizer._opt_called = True
+        self.optimizer._opt_called = self.optimizer._opt_called or self.is_last
         if self.simple is not None:
             return plain[self.simple]
         return self.traced.rebuild(plain, arguments)
@@ -275,13 +288,16 @@ class _StepBody:
         with enable_grad():
             scaled = scaling.loss(loss)
         grads = autograd.grad(scaled, params, allow_unused=True)
-        scaling.unscale(grads)
+        totals = step.accumulation.add(params, grads)
+        if not step.accumulation.is_last:
+            return
+        scaling.unscale(totals)
         saved = [(p, p._grad) for g in groups for p in g["params"]]
         options = [dict(g) for g in groups]
         try:
             for p, _ in saved:
                 p._grad = None
-            for p, g in zip(params, grads, strict=True):
+            for p, g in zip(params, totals, strict=True):
                 p._grad = g
             if step.before_update is not None:
                 with no_grad():

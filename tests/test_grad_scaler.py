@@ -201,11 +201,11 @@ def test_errors_are_torchs():
 
 
 def test_a_disabled_scaler_does_nothing():
-    w = nncomp.ones(2, requires_grad=True)
+    model = nncomp.nn.Linear(2, 1, bias=False)
+    before = model.weight.detach().clone()
     scaler = nncomp.amp.GradScaler("cpu", enabled=False)
-    optimizer = nncomp.optim.SGD([w], 1.0)
-    step = nncomp.compile_train_step(
-        lambda x: w * x, lambda y, _: y.sum(), optimizer, scaler=scaler
-    )
-    step(nncomp.ones(2), nncomp.ones(1))
-    assert w.tolist() == [0, 0] and scaler.state_dict() == {} and scaler.get_scale() == 1.0
+    optimizer = nncomp.optim.SGD(model.parameters(), 1.0)
+    step = nncomp.compile_train_step(model, lambda y, _: y.sum(), optimizer, scaler=scaler)
+    step(nncomp.ones(1, 2), nncomp.ones(1))
+    assert model.weight.tolist() == (before - 1).tolist()
+    assert scaler.state_dict() == {} and scaler.get_scale() == 1.0
