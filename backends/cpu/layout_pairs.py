@@ -8,6 +8,7 @@ twice the work of a multiply-add.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from nncomp.ir.graph import Node
@@ -32,6 +33,37 @@ def pair_loop(product: Any, target: Target) -> Var | None:
         if even and product.a.stride(loop) == 1 and _axis_of(product, loop) is not None:
             return loop
     return None
+
+
+def turned_pairs(product: Any, target: Target) -> tuple[Node, Index] | None:
+    """A transposed left operand [k.., m] as [m / panel, k.. / 2, panel, 2], and where it is read.
+
+    None for another left operand, and where the copy costs more than pairs save. The last loop of
+    the sum is cut in two.
+    """
+    if not target.bf16_pairs or not product.left.dtype is product.right.dtype is bfloat16:
+        return None
+    m, k = [v for v in product.m if v.extent > 1], product.k
+    if product.batch or len(m) != 1 or product.a.stride(m[0]) != 1 or product.a.offset.const:
+        return None
+    rows, depth = m[0].extent, prod(v.extent for v in k)
+    strides = [rows * prod(v.extent for v in k[i + 1 :]) for i in range(len(k))]
+    is_whole = product.a.node.type.size == rows * depth
+    if not is_whole or strides != [product.a.stride(v) for v in k]:
+        return None
+    small = min(rows, product.n.extent) < 2 * ROWS or depth < 2 * ROWS
+    if small or k[-1].extent % 2 or _axis_of(product, k[-1]) is None:
+        return None
+    panel = next((n for n in (32, 16) if rows % n == 0), rows) if len(product.m) == 1 else rows
+    source = reshape(product.a.node, shape=(depth // 2, 2, rows // panel, panel))
+    product.cut(k[-1], 2)
+    if panel < rows:
+        product.cut(m[0], panel)
+    outside, inside = product.m[-2:] if panel < rows else (None, m[0])
+    place = Index.of(inside) * 2 + (Index.of(outside) * (depth * panel) if outside else Index())
+    for v in product.k[:-1]:
+        place = place + Index.of(v) * (product.a.stride(v) // rows * panel)
+    return permute(source, dims=(2, 0, 3, 1)), place + Index.of(product.k[-1])
 
 
 def _axis_of(product: Any, loop: Var) -> int | None:

@@ -21,7 +21,7 @@ from nncomp.ir.ops import pad, permute, reshape, slice
 
 from ..scalar_types import memory_type
 from .contract import SIZES, Contraction, Dim, panel_width, wants_packed
-from .layout_pairs import pack_pairs, pair_loop
+from .layout_pairs import pack_pairs, pair_loop, turned_pairs
 from .target import Target
 
 # Bytes between rows of a left operand, terms and columns of the result that make a copy worth it
@@ -170,6 +170,10 @@ class Product:
 
     def build(self, target: Target, loc: Loc) -> Node:
         """The `contract` node, with the right operand packed where it has to be or ought to be."""
+        count, turned = len(self.m), turned_pairs(self, target)
+        rows = len(self.m) > count
+        if turned is not None:
+            self.a = Walk(*turned)
         panel, pair = 0, pair_loop(self, target)
         if pair is not None:
             panel = panel_width(target, memory_type(self.right.dtype.name), self.n.extent)
@@ -179,8 +183,9 @@ class Product:
             panel = panel_width(target, memory_type(self.right.dtype.name), self.n.extent)
             self.b = self._packed(panel)
         self._fold_batch()
-        if rows := self._left_panel():
-            self._pack_left(rows)
+        if turned is None and (panel_rows := self._left_panel()):
+            self._pack_left(panel_rows)
+            rows = True
         attrs = dict(
             batch=tuple((v.extent, self.a.stride(v), self.b.stride(v)) for v in self.batch),
             m=tuple((v.extent, self.a.stride(v)) for v in self.m),
