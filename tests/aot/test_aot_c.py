@@ -202,6 +202,25 @@ def test_weights_in_a_file_of_their_own(tmp_path):
     assert run([program, 1], tmp_path, ok=False).stderr == "weights\n"
 
 
+@pytest.mark.parametrize("weights", ("embed", "file"))
+def test_constants_packed_at_the_start(weights, tmp_path):
+    need("gcc")
+    model, x = resnet((1, 1), 16, 32)
+    packed = nncomp.aot.export(model, x, tmp_path / "net.o").sizes["constants"]
+    made = nncomp.aot.export(model, x, tmp_path / "net.o", prepare="start", weights=weights)
+    raw = sum(p.numel() * 4 for p in model.parameters())
+    assert 0.9 * raw < made.sizes["constants"] < 1.1 * raw < packed
+    put(tmp_path, x)
+    flags = ('-DWEIGHTS="net.weights"',) if weights == "file" else ()
+    program = build(tmp_path, flags=(*flags, "-DPREPARE"))
+    run([program, 2], tmp_path)
+    expected = compiled(model, x)
+    assert same(got(tmp_path, 0, expected, run=1), expected)
+    assert run([build(tmp_path, flags=flags), 1], tmp_path, ok=False).returncode == 6
+    run(["gcc", *STRICT, "net_example.c", "net.o", "-o", "example", "-lm"], tmp_path)
+    run([tmp_path / "example"], tmp_path)
+
+
 def test_valgrind_finds_nothing(tmp_path):
     need("gcc", "valgrind")
     model, x = tagger()
