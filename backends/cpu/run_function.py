@@ -58,10 +58,12 @@ class RunWriter:
     def function(self, name: str) -> str:
         """The function that goes through the steps."""
         table = Value("%context", "ptr")
+        touched = {place for step in self.program.steps for place in _bases(step)}
         for slot in range(self.program.inputs + self.program.outputs + 1):
             key = self._slot_key(slot)
-            address = self.e.gep("ptr", table, slot)
-            self.pointers[key] = self.e.load("ptr", address, 8, "base")
+            if key in touched:
+                address = self.e.gep("ptr", table, slot)
+                self.pointers[key] = self.e.load("ptr", address, 8, "base")
         self._items(self.program.steps)
         self._flush()
         self.e.do("ret void")
@@ -172,6 +174,13 @@ class RunWriter:
 
 def _steps_of(item: Item) -> list[Step]:
     return [s for x in item.steps for s in _steps_of(x)] if isinstance(item, LoopStep) else [item]
+
+
+def _bases(item: Item) -> set[tuple[str, int]]:
+    """The entries of the table that the steps of an item use."""
+    if isinstance(item, LoopStep):
+        return {base for step in item.steps for base in _bases(step)}
+    return {(place.base, place.index) for place in item.places}
 
 
 def _conflict(before: Step, after: Step) -> bool:

@@ -42,7 +42,7 @@ class Stages:
         target: Target,
         label: str = "",
         add: Callable[[str, int], int] = lambda text, effort: 0,
-        in_parts: bool = False,
+        runs_once: bool = False,
     ):
         self.graph = graph
         optimized = run_pipeline(graph, pipeline.cpu_pipeline(target, tuple(constant)), label=label)
@@ -62,13 +62,14 @@ class Stages:
             optimized, pipeline.kernel_pipeline(), label=label + "kernels_"
         )
         self.program: Program = plan_program(self.fused_graph)
-        self.parts = cut(self.program) if in_parts and self.checker is None else []
+        self.parts = cut(self.program) if runs_once and self.checker is None else []
         self.numbers: list[int] = []
         self.modules, self.codes = program_modules(
             self.program,
             target,
             lambda text, effort: self.numbers.append(add(text, effort)),
             self.parts,
+            runs_once,
         )
         self._print()
         self._dump(label)

@@ -68,14 +68,15 @@ def conv(b: Builder, node: Node) -> str:
 
 
 def with_bias(b: Builder, node: Node) -> str | None:
-    """Conv or Gemm with the bias that `node` adds to it; None for any other sum."""
+    """Conv, ConvTranspose or Gemm with the bias that `node` adds to it; None for any other sum."""
     for product, added in (node.inputs, node.inputs[::-1]):
-        known = product.name == "conv" or (product.name == "matmul" and len(product.shape) == 2)
+        is_matrix = product.name == "matmul" and len(product.shape) == 2
+        known = product.name in WITH_CHANNELS or is_matrix
         if not known or not _may_join(node) or not b.only_user(product) or 0 in _inner(product):
             continue
         bias = _vector(added, product.shape)
         if bias is not None:
-            return (_conv if product.name == "conv" else _product)(b, product, b.values[bias])
+            return WITH_CHANNELS.get(product.name, _product)(b, product, b.values[bias])
     return None
 
 
@@ -100,6 +101,10 @@ def _vector(added: Node, shape: Sequence[int]) -> Node | None:
 
 @rule
 def conv_transpose(b: Builder, node: Node) -> str:
+    return _conv_transpose(b, node)
+
+
+def _conv_transpose(b: Builder, node: Node, *bias: str) -> str:
     """`output_padding` is what the stride leaves over of the result's size."""
     g, w = node.inputs
     a = node.attrs
@@ -109,9 +114,12 @@ def conv_transpose(b: Builder, node: Node) -> str:
     for size, stride, (low, high), dilation, k, m in rows:
         extra.append(size - ((m - 1) * stride + (k - 1) * dilation + 1 - low - high))
     return b.emit(
-        "ConvTranspose", b.values[g], b.values[w], kernel_shape=w.shape[2:], group=a["groups"],
-        output_padding=tuple(extra), **_geometry(node),
+        "ConvTranspose", b.values[g], b.values[w], *bias, kernel_shape=w.shape[2:],
+        group=a["groups"], output_padding=tuple(extra), **_geometry(node),
     )  # fmt: skip
+
+
+WITH_CHANNELS: dict[str, Callable[..., str]] = {"conv": _conv, "conv_transpose": _conv_transpose}
 
 
 @rule
@@ -144,7 +152,9 @@ def _as_images(b: Builder, x: Node, node: Node, kernel: Sequence[int], value: fl
     rank = len(kernel)
     lead, space = x.shape[: len(x.shape) - rank], x.shape[len(x.shape) - rank :]
     geometry = _geometry(node)
-    image = b.reshape(b.values[x], (math.prod(lead), 1, *space))
+    image = b.values[x]
+    if len(lead) != 2:
+        image = b.reshape(image, (math.prod(lead), 1, *space))
     if any(max(p) >= k for p, k in zip(node.attrs["padding"], kernel, strict=True)):
         pads = geometry.pop("pads")
         image = b.pad(image, (0, 0, *pads[:rank]), (0, 0, *pads[rank:]), value, x.dtype)
@@ -156,7 +166,7 @@ def max_pool(b: Builder, node: Node) -> str:
     x = node.inputs[0]
     value = lowest(x.dtype.numpy) if x.dtype.kind in "iu" else -np.inf
     image, geometry = _as_images(b, x, node, node.attrs["kernel"], value)
-    return b.reshape(b.emit("MaxPool", image, **geometry), node.shape)
+    return _back(b, b.emit("MaxPool", image, **geometry), node)
 
 
 @rule
@@ -168,10 +178,28 @@ def argmax_pool(b: Builder, node: Node) -> str:
         raise b.error("padding as wide as the window is not supported by MaxPool with indices")
     _, index = b.emit("MaxPool", image, count=2, **geometry)
     space = math.prod(x.shape[len(x.shape) - len(kernel) :])
-    return b.reshape(b.emit("Mod", index, b.scalar(space, int64)), node.shape)
+    return _back(b, b.emit("Mod", index, b.scalar(space, int64)), node)
 
 
-def average_pool(b: Builder, node: Node) -> str | None:
+def _back(b: Builder, y: str, node: Node) -> str:
+    """The images in the shape of the op's result."""
+    rank = len(node.attrs.get("kernel", ())) or len(node.inputs[0].attrs["kernel"])
+    return y if len(node.shape) == rank + 2 else b.reshape(y, node.shape)
+
+
+def mean_pool(b: Builder, node: Node) -> str | None:
+    """AveragePool for a sum of windows over their size, as quotient or product."""
+    total, count = node.inputs
+    if total.name != "sum" or total.inputs[0].name != "unfold" or count.name != "full":
+        return None
+    size = math.prod(total.inputs[0].attrs["kernel"])
+    wanted = 1 / size if node.name == "mul" else size
+    if not math.isclose(count.attrs["value"], wanted, rel_tol=1e-6):
+        return None
+    return average_pool(b, total, scaled=False)
+
+
+def average_pool(b: Builder, node: Node, scaled: bool = True) -> str | None:
     """AveragePool for the sum over all axes of the windows of an unfold; None for others."""
     x = node.inputs[0]
     if x.name != "unfold" or not _may_join(x):
@@ -183,8 +211,9 @@ def average_pool(b: Builder, node: Node) -> str | None:
     image, geometry = _as_images(b, x.inputs[0], x, kernel, 0)
     del geometry["dilations"]
     y = b.emit("AveragePool", image, count_include_pad=1, **geometry)
-    total = b.emit("Mul", y, b.scalar(math.prod(kernel), node.dtype))
-    return b.reshape(total, node.shape)
+    if scaled:
+        y = b.emit("Mul", y, b.scalar(math.prod(kernel), node.dtype))
+    return _back(b, y, node)
 
 
 @rule

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..ir.graph import Graph, Node
-from .export_builder import Builder, Names, prune, users_of
+from .export_builder import Builder, Names, OnnxExportError, prune, users_of
 from .export_rules import emit_graph, own_outputs, value_info
-from .protobuf import tensor_proto, third_party
+from .protobuf import fill_tensor, third_party
 
+TENSOR_LIMIT = 2**31 - 2**12  # protobuf's limit for one field
 LARGE = 1 << 16  # bytes; smaller tensors without a name become constants
 
 
@@ -35,28 +36,34 @@ def model_of_graph(
     results = range(len(graph.outputs)) if results is None else results
     taken = {renamed.get(n, n) for n in graph.input_names} | set(output_names or ())
     b = Builder(opset, Names(taken), users_of(graph), open_sizes=open_sizes)
-    inputs, initializers = [], []
+    program = onnx.ModelProto(producer_name="nncomp")
+    program.graph.name = graph.name
     for x in graph.inputs:
         name = renamed.get(x.attrs["name"], x.attrs["name"])
         b.values[x] = name
         if x not in stored:
-            inputs.append(value_info(name, x.type))
+            program.graph.input.append(value_info(name, x.type))
             continue
         array, kind = stored[x]
+        if x.type.nbytes > TENSOR_LIMIT:
+            raise OnnxExportError(
+                f"{name} : {x.type} has {x.type.nbytes} bytes; ONNX stores up to {TENSOR_LIMIT} in "
+                "one tensor, split it"
+            )
         if kind or x.type.nbytes > LARGE:
-            proto = tensor_proto(np.asarray(array), x.dtype, name)
+            proto = program.graph.initializer.add()
+            fill_tensor(proto, np.asarray(array), x.dtype, name)
             proto.doc_string = kind
-            initializers.append(proto)
         else:
             b.values[x] = b.constant(array, x.dtype)
     names = emit_graph(b, graph)
     names = own_outputs(b, [names[i] for i in results], ())
     names = rename_outputs(b, names, output_names)
-    nodes = prune([*b.constants, *b.nodes], names)
-    outputs = [value_info(n, graph.outputs[i].type) for n, i in zip(names, results, strict=True)]
-    made = onnx.helper.make_graph(nodes, graph.name, inputs, outputs, initializers)
+    program.graph.node.extend(prune([*b.constants, *b.nodes], names))
+    for name, i in zip(names, results, strict=True):
+        program.graph.output.append(value_info(name, graph.outputs[i].type))
     imports = [onnx.helper.make_opsetid("", opset)]
-    program = onnx.helper.make_model(made, opset_imports=imports, producer_name="nncomp")
+    program.opset_import.extend(imports)
     program.ir_version = onnx.helper.find_min_ir_version_for(imports)
     return program
 

@@ -13,6 +13,7 @@ from ..ir.graph import Graph, Node, build_node, input_node
 from ..ir.types import TensorType, bfloat16, float32, int64
 from . import export_contraction, export_elementwise, export_shape
 from .export_builder import Builder, prune, users_of
+from .export_patterns import PATTERNS, one_operator
 from .protobuf import third_party, type_number
 
 LAYOUT = "made by the compiler for one processor, after the graph that is exported"
@@ -53,6 +54,10 @@ def _emit(b: Builder, node: Node) -> Any:
     if rule is None:
         reason = NO_RULE.get(node.name, "it has no counterpart in ONNX")
         raise b.error(f"cannot be written to an ONNX file: {reason}")
+    if node.name in PATTERNS:
+        found = one_operator(b, node)
+        if found is not None:
+            return found
     if node.name in NO_BFLOAT16 and any(x.dtype is bfloat16 for x in node.inputs):
         return _widened(b, node, rule)
     return rule(b, node)

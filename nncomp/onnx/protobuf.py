@@ -47,6 +47,12 @@ def dtype_of_number(number: int) -> DType:
 def tensor_proto(array: np.ndarray, dtype: DType, name: str = "") -> Any:
     """A TensorProto that holds the bytes of `array`."""
     proto = third_party().TensorProto()
+    fill_tensor(proto, array, dtype, name)
+    return proto
+
+
+def fill_tensor(proto: Any, array: np.ndarray, dtype: DType, name: str) -> None:
+    """Put the bytes of `array` into a TensorProto."""
     proto.name = name
     proto.data_type = type_number(dtype)
     proto.dims.extend(array.shape)
@@ -54,7 +60,6 @@ def tensor_proto(array: np.ndarray, dtype: DType, name: str = "") -> Any:
     if little.dtype.byteorder == ">" or (little.dtype.itemsize > 1 and not _LITTLE):
         little = little.byteswap()
     proto.raw_data = little.tobytes()
-    return proto
 
 
 def array_of_constant(node: Any) -> np.ndarray:

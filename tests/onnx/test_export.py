@@ -273,6 +273,39 @@ def test_sizes_that_cannot_be_open(forward, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+OPERATORS = {
+    "BatchNormalization": (nn.BatchNorm2d(4), (3, 4, 5, 1)),
+    "LayerNormalization": (nn.LayerNorm([4, 5]), (3, 4, 5)),
+    "Softmax": (nn.Softmax(1), (3, 4, 5)),
+    "LogSoftmax": (nn.LogSoftmax(0), (3, 4, 5)),
+    "Gelu": (nn.GELU(), (3, 4)),
+    "Gelu tanh": (nn.GELU("tanh"), (3, 4)),
+    "Relu": (nn.ReLU(), (3, 4)),
+    "Clip": (nn.ReLU6(), (3, 4)),
+    "LeakyRelu": (nn.LeakyReLU(0.2), (3, 4)),
+    "HardSwish": (nn.Hardswish(), (3, 4)),
+    "Conv": (nn.Conv2d(4, 6, 3, groups=2), (3, 4, 5, 6)),
+    "Gemm": (nn.Linear(4, 5), (3, 4)),
+    "ConvTranspose": (nn.ConvTranspose1d(4, 3, 3), (3, 4, 5)),
+    "MaxPool": (nn.MaxPool2d(2), (3, 4, 5, 6)),
+    "AveragePool": (nn.AvgPool2d(2, divisor_override=4), (3, 4, 5, 6)),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_layers_become_their_operators(name, tmp_path):
+    path = tmp_path / "model.onnx"
+    nncomp.manual_seed(0)
+    model, shape = OPERATORS[name]
+    x = 5 * nncomp.randn(shape)
+    model.train()(x)
+    model.eval()
+    export(model, x, path, opset_version=20)
+    found = [n.op_type for n in onnx.load(path).graph.node if n.op_type != "Constant"]
+    assert found == [name.split()[0]]
+    assert_close(run(path, input=x), [model(x).detach().numpy()], scale=4)
+
+
 WITHOUT = """
 import sys
 sys.modules["onnx"] = None

@@ -50,7 +50,7 @@ def product_code(
         )
     if target.sm < FIRST:
         return None
-    if kernel.kind == "attention":
+    if kernel.kind == "attention" and Geometry(**kernel.extra.geometry).fits:
         return AttentionKernel(kernel, facts.aligned).code()
     if index_type(kernel) != "i32":
         return None

@@ -22,6 +22,8 @@ from .places import Env, Places, number, split
 from .product import Operand
 from .words import copy_async, element, to_global
 
+PHASE, BANKS = 8, 32  # lanes whose 16 bytes are written at once; words that lie side by side
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -61,8 +63,25 @@ def is_asynchronous(operand: Operand, dtype: DType, vector: int) -> bool:
 
 
 def _divisor(n: int, most: int) -> int:
-    """The largest number up to `most` that divides `n`."""
-    return next(d for d in range(min(n, most), 0, -1) if n % d == 0)
+    """The largest power of two up to `most` that divides `n`."""
+    found = 1
+    while found * 2 <= most and n % (found * 2) == 0:
+        found *= 2
+    return found
+
+
+def _spread(across: int, pitch: int, down: int) -> tuple[int, int]:
+    """How 8 lanes that write 16 bytes each share banks: so many rows at once, so far apart.
+
+    `pitch` counts the words of a row, `across` the lanes that write one, 0 if not in vectors.
+    """
+    rows = PHASE // across if 0 < across < PHASE else 1
+    for apart in range(1, down // rows + 1):
+        starts = [k * apart * pitch for k in range(rows)]
+        banks = {(s + word) % BANKS for s in starts for word in range(across * 4)}
+        if len(banks) == rows * across * 4 and down % (rows * apart) == 0:
+            return rows, apart
+    return 1, 1
 
 
 class TileCopy:
@@ -90,6 +109,9 @@ class TileCopy:
         across = _divisor(lengths[self.fast] // self.vector, most)
         down = _divisor(lengths[slow], threads // across)
         self.across = across
+        words = self.shape.pitch * self.dtype.itemsize // 4
+        in_rows = across if self.vector > 1 and self.fast == self.shape.along else 0
+        self.together, self.apart = _spread(in_rows, words, down)
         steps = {
             self.fast: list(range(0, lengths[self.fast], across * self.vector)),
             slow: list(range(0, lengths[slow], down)),
@@ -101,7 +123,7 @@ class TileCopy:
     def begin(self, places: Places, thread: Value, first: Value, env: dict[Var, Value]) -> None:
         """Compute what stays the same for all tiles; `first` is the side's first element."""
         fast = places.mul(places.rem(thread, self.across), self.vector)
-        slow = places.div(thread, self.across)
+        slow = self._row(places, places.div(thread, self.across))
         self.side, self.depth = (fast, slow) if self.fast == "side" else (slow, fast)
         self.is_live = places.below(thread, self.live)
         extent, last = self.operand.side.extent, self.vector if self.fast == "side" else 1
@@ -114,6 +136,16 @@ class TileCopy:
             self.at_side.append(at)
         if self.operand.load is not None:
             self._bases(places)
+
+    def _row(self, places: Places, row: Value) -> Value:
+        """The row that lanes with this number write: neighbours write rows that share no bank."""
+        if self.apart == 1:
+            return row
+        group = self.together * self.apart
+        first = places.mul(places.div(row, group), group)
+        inner = places.rem(row, group)
+        step = places.mul(places.rem(inner, self.together), self.apart)
+        return places.add(first, places.add(step, places.div(inner, self.together)))
 
     def _bases(self, places: Places) -> None:
         """The part of each address that does not depend on the depth."""

@@ -181,8 +181,9 @@ class ProductKernel:
 
     def _finish(self, places: Places, thread: Value, slice_: int) -> None:
         e, product, tile = self.e, self.product, self.tile
-        several = product.columns.extent % 4 == 0 and product.valid is None
-        count = 4 if several else 1
+        count = 16 // self.core.dtype.itemsize
+        if product.columns.extent % count or product.valid is not None:
+            count = 1
         across = tile.columns // count
         with e.loop(thread, self.core.slice_rows * across, self.threads, hint="out") as loop:
             here = places.fork()
