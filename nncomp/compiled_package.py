@@ -11,10 +11,12 @@ import numpy as np
 from . import safetensors
 from .aot.archive import pack
 from .aot.loaded import type_words
+from .autograd.modes import state
 from .backends.cpu.aot.levels import Level, platform_name
 from .backends.cpu.aot.package import choose_level, level_parts, make_runner
 from .backends.cpu.target import versions
 from .ir.graph import Graph
+from .ir.types import TensorType
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -75,6 +77,34 @@ def program_of(
         return parse_graph(text)
 
     return make_runner(manifest["recipes"][level], objects, graph), level, graph
+
+
+def make_shortcut(
+    runner: Any,
+    args: Sequence[Tensor],
+    constants: Sequence[np.ndarray],
+    prepared: Sequence[np.ndarray],
+    types: Sequence[TensorType],
+    chosen: int,
+    limit: int | None,
+) -> Callable | None:
+    """A native function that repeats a call with tensors like `args`; None where there is none.
+
+    It answers None when the process is not as it was: another grad mode, other threads.
+    """
+    from .backends.cpu import pool, threads
+    from .backends.cpu.entry import Mode, TensorClass, Watch, available, make_entry
+
+    if not available():
+        return None
+    names: list = [(vars(pool), "_pool", pool.get_pool())]
+    names.append((vars(threads), "_threads", threads.get_num_threads()))
+    entry = make_entry(
+        runner, args, [*constants, *(None for _ in args)], prepared, types, chosen,
+        Watch(names=names), Mode(state, state.grad_enabled, state.autocast), TensorClass(Tensor),
+        limit or threads.get_num_threads(),
+    )  # fmt: skip
+    return None if entry is None else entry.call
 
 
 def tensors_of(

@@ -176,6 +176,28 @@ def test_calls_are_checked(small):
     assert same(loaded(turned).numpy(), loaded(x))
 
 
+def test_repeated_calls_notice_what_changes(small):
+    path, _, x = small
+    loaded = nncomp.aot.load(path)
+    expected = loaded(x)
+    assert same(loaded(x).numpy(), expected)  # a native function from here on
+    assert len(loaded._shortcuts) == 1
+    before = nncomp.get_num_threads()
+    try:
+        nncomp.set_num_threads(before + 1)
+        assert same(loaded(x).numpy(), expected)
+    finally:
+        nncomp.set_num_threads(before)
+    with nncomp.no_grad():
+        assert same(loaded(x).numpy(), expected)
+    y = loaded(x.clone().requires_grad_())
+    assert same(y.numpy(), expected) and not y.requires_grad
+    with pytest.raises(ValueError, match="f64"):
+        loaded(x.double())
+    with pytest.raises(TypeError, match="takes"):
+        loaded(x, x)
+
+
 class Nested(nn.Module):
     def forward(self, pair, scale, *, flags):
         a, b = pair

@@ -50,8 +50,8 @@ def _memory_lines(
     lines = []
     for word, rows in (("INPUT", inputs), ("OUTPUT", outputs)):
         for name, kind in rows:
-            size = f"{big}_{word}_{name.upper()}_SIZE"
-            lines.append(f"static {kind} {word.lower()}_{name}[{size} > 0 ? {size} : 1];")
+            length = f"{big}_{word}_{name.upper()}_SIZE"
+            lines.append(f"static {kind} {word.lower()}_{name}[{length} > 0 ? {length} : 1];")
     sizes = {"workspace": layout.workspace, "prepared": layout.prepared_bytes,
              "state": layout.state_bytes}  # fmt: skip
     for name, size in sizes.items():
