@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -64,12 +65,12 @@ def package(export: Export, levels: Sequence[Level], target: str, threads: int |
 
 
 def program_of(
-    manifest: Mapping[str, Any], parts: Mapping[str, bytes]
+    manifest: Mapping[str, Any], parts: Mapping[str, Any]
 ) -> tuple[Any, str, Callable[[], Graph]]:
     """The program of a package for this machine, its level, and what reads the graph's text."""
     level = choose_level(manifest["target"], list(manifest["recipes"]))
-    objects = [parts[name] for name in manifest["objects"][level]]
-    text = parts[GRAPH].decode()
+    objects = [bytes(parts[name]) for name in manifest["objects"][level]]
+    text = bytes(parts[GRAPH]).decode()
 
     def graph() -> Graph:
         from .ir.parser import parse_graph
@@ -107,9 +108,16 @@ def make_shortcut(
     return None if entry is None else entry.call
 
 
-def tensors_of(
-    manifest: Mapping[str, Any], parts: Mapping[str, bytes], where: str
-) -> dict[str, Tensor]:
-    """Constants and state by name."""
-    found = safetensors.load_from(parts[WEIGHTS], where)
-    return {name: found[name] for role, name in manifest["order"] if role != "input"}
+def tensors_of(manifest: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Constants and state by name, in place; ValueError for a damaged table of tensors."""
+    data = memoryview(parts[WEIGHTS])
+    size = int.from_bytes(data[:8], "little")
+    table, body = json.loads(bytes(data[8 : 8 + size])), data[8 + size :]
+    found = {}
+    for role, name in manifest["order"]:
+        if role == "input":
+            continue
+        dtype, shape = safetensors.CODES[table[name]["dtype"]], tuple(table[name]["shape"])
+        begin, end = table[name]["data_offsets"]
+        found[name] = np.frombuffer(body[begin:end], dtype.numpy).reshape(shape)
+    return found

@@ -25,7 +25,7 @@ def load(path: Any) -> Loaded:
 
     try:
         program = program_of(manifest, parts)
-        return Loaded(manifest, tensors_of(manifest, parts, where), *program, make_shortcut)
+        return Loaded(manifest, tensors_of(manifest, parts), *program, make_shortcut)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if str(error).startswith("NNCOMP_"):
             raise

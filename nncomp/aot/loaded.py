@@ -27,7 +27,7 @@ class Loaded:
     def __init__(
         self,
         manifest: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
+        arrays: Mapping[str, np.ndarray],
         runner: Any,
         level: str,
         graph: Callable[[], Any],
@@ -43,9 +43,9 @@ class Loaded:
         self._order = manifest["order"]  # (role, name) of each input of the program
         self._draws = manifest["draws"]
         self._state_names = [name for role, name in self._order if role == "state"]
-        self._arrays = {name: x.numpy_array("loading") for name, x in tensors.items()}
+        self._arrays = dict(arrays)
         for name in self._state_names:
-            self._arrays[name] = np.array(self._arrays[name], order="C")
+            self._arrays[name] = np.array(arrays[name])  # memory of its own, to be written
         self._prepared: list[np.ndarray] | None = None
         self._lock = threading.Lock()
         self._make_shortcut = make_shortcut
