@@ -110,6 +110,7 @@ def _pieces(program: LevelProgram) -> list[Piece]:
                 texts[name] = code.text
         runs.append((stages.modules[-1], run_name))
     pieces = [Piece(text, names, level.target) for text in dict.fromkeys(texts.values())]
-    for text, name in runs:
-        pieces.append(Piece(text, {**names, "run": name}, level.target))
+    for text, name in runs:  # beside `run`, parts of it that only Python calls
+        own = {inner: f"{inner}.{name}" for inner in defined(text)}
+        pieces.append(Piece(text, {**names, **own, "run": name}, level.target))
     return pieces
