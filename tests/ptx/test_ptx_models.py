@@ -183,3 +183,43 @@ def test_the_text_of_a_model_needs_no_device(monkeypatch):
     compiled(nncomp.zeros(2, 20))
     with pytest.raises(RuntimeError, match='compile it with backend="ptx"'):
         _ = compiled.ptx
+
+
+def steps_of_training(resident: bool, batches: list) -> tuple[list[float], dict]:
+    nncomp.manual_seed(0)
+    model = nn.Sequential(mlp(), nn.Dropout(0.2))
+    optimizer = nncomp.optim.Adam(model.parameters(), lr=0.01)
+    step = nncomp.compile_train_step(model, F.cross_entropy, optimizer, backend="ptx")
+    if not resident:
+        return [float(step(*map(nncomp.tensor, b))) for b in batches], model.state_dict()
+    with step.on_device():
+        losses = [float(step(*map(nncomp.tensor, b))) for b in batches]
+    return losses, model.state_dict()
+
+
+def test_training_with_everything_on_the_device():
+    rows = [8, 8, 5, 8]  # another batch size is another program: values move through the host
+    batches = [(normal(n, 20), whole(10, n)) for n in rows]
+    expected, got = (steps_of_training(resident, batches) for resident in (False, True))
+    assert got[0] == expected[0]
+    for key, value in expected[1].items():
+        np.testing.assert_array_equal(got[1][key].numpy(), value.numpy())
+
+
+def test_writing_what_the_device_has_is_an_error():
+    model = mlp()
+    optimizer = nncomp.optim.SGD(model.parameters(), lr=0.1)
+    step = nncomp.compile_train_step(model, F.cross_entropy, optimizer, backend="ptx")
+    batch = [nncomp.tensor(v) for v in MODELS["mlp"][1:]]
+    before = model[0].weight.detach().numpy().copy()
+    with step.on_device():
+        step(*batch)
+        np.testing.assert_array_equal(model[0].weight.detach().numpy(), before)
+        with nncomp.no_grad():
+            model[0].bias.mul_(2.0)
+        with pytest.raises(RuntimeError, match="leave the block first"):
+            step(*batch)
+        with pytest.raises(RuntimeError, match="inside of an on_device"):
+            step.on_device().__enter__()
+    assert (model[0].weight.detach().numpy() != before).any()
+    step(*batch)

@@ -47,9 +47,11 @@ class Counter:
     def __init__(self) -> None:
         self.accesses: dict[tuple, AccessCount] = {}
         self.instructions: dict[str, int] = {}
+        self.lines: set[int] = set()
 
     def block(self, s: State, block: Block) -> None:
         """A group of lanes executes a basic block."""
+        self.lines.update(op.line for op in block.ops)
         if s.mask.size == 1:
             warps = s.blocks * s.warps
         else:

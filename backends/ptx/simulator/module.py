@@ -47,6 +47,7 @@ class Report:
     shared_bytes: int
     steps: int = 0  # basic blocks executed, by groups of lanes
     instructions: dict[str, int] = field(default_factory=dict)  # per warp, by opcode
+    lines: frozenset[int] = frozenset()  # of the text that some thread executed
     accesses: list = field(default_factory=list)  # counters.AccessCount of each instruction
 
 

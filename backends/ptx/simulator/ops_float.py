@@ -202,6 +202,17 @@ def float_sign(d: Decoder, name: str) -> Run:
     return lambda s: put(s, a(s) ^ sign)
 
 
+def div64(mode: str) -> Rule:
+    """Quotients of float64 in a directed mode; exact for results that are not subnormal."""
+
+    def rule(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        (m, e), (n, f) = np.frexp(a), np.frexp(b)
+        q = m / n
+        return np.ldexp(directed64(q, fma(-q, n, m) * np.sign(n), mode), e - f)
+
+    return rule
+
+
 def float_div(d: Decoder) -> Run:
     form = FORMATS[d.type("f32", "f64")]
     mode = d.need("rn", "rz", "rm", "rp", "approx", "full")
@@ -209,11 +220,7 @@ def float_div(d: Decoder) -> Run:
     if mode == "rn":
         return simple(d, form, np.divide, 2, ftz, False)
     if form.name == "f64":
-        def rule64(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            q = a / b
-            return directed64(q, fma(-q, b, a) * np.sign(b), mode)
-
-        return simple(d, form, rule64, 2, False, False)
+        return simple(d, form, div64(mode), 2, False, False)
     if mode in ("approx", "full"):
         return approximate(d, lambda a, b: a / b, 2, ftz)
     return simple(d, form, directed(odd_div, mode), 2, ftz, False)

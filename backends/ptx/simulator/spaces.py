@@ -107,7 +107,8 @@ class Access:
         off = index & (align - 1)
         if off.any():
             at = int(index[off != 0][0])
-            raise self.fault(s, off != 0, f"{self.space} address {at:#x} is not a multiple of "
+            name, start = ("global", BASE) if self.space == "globals" else (self.space, 0)
+            raise self.fault(s, off != 0, f"{name} address {at + start:#x} is not a multiple of "
                              f"{align}, the size of the access")  # fmt: skip
 
     # -- data -----------------------------------------------------------------------------------

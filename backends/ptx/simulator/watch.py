@@ -66,6 +66,7 @@ class Watchers:
         """Fill in the counters of a finished launch."""
         if self.counter:
             report.instructions = dict(sorted(self.counter.instructions.items()))
+            report.lines = frozenset(self.counter.lines)
             report.accesses = sorted(self.counter.accesses.values(), key=lambda a: a.line)
 
 
