@@ -10,14 +10,16 @@ from nncomp.ir.graph import Graph, build_node, input_node
 from nncomp.ir.op import OPS
 from nncomp.ir.ops import amax, div, exp, expand, matmul, mul, reshape, sub, sum
 from nncomp.ir.rewrite import full_node
-from nncomp.ir.types import TensorType, bool_, float32
+from nncomp.ir.types import TensorType, bfloat16, bool_, float16, float32
 from product_running import TARGET, OneKernel, close, simulate, turned
 
+DTYPES = ["float32", "float16", "bfloat16"]
 
-def attention_of(batch, heads, rows, keys, depth, width, mask=None, **attrs):
+
+def attention_of(batch, heads, rows, keys, depth, width, mask=None, dtype=float32, **attrs):
     """(types, function) of attention over [batch, length, heads, size] operands."""
     lengths = ((rows, depth), (keys, depth), (keys, width))
-    types = [TensorType((batch, n, heads, d), float32) for n, d in lengths]
+    types = [TensorType((batch, n, heads, d), dtype) for n, d in lengths]
     strides = [n * heads * d for n, d in lengths]
     if mask:
         types.append(TensorType((batch, 1, rows, keys), mask))
@@ -47,14 +49,19 @@ def attention_of(batch, heads, rows, keys, depth, width, mask=None, **attrs):
     ids=["edges", "two blocks", "causal", "causal edges", "bool", "added", "wide", "uneven", "odd"],
 )
 @pytest.mark.parametrize("aligned", [True, False], ids=["aligned", "unaligned"])
-def test_against_numpy(sizes, options, aligned):
-    types, function = attention_of(*sizes, **options)
+@pytest.mark.parametrize(
+    "dtype, allowed", [(float32, 2e-6), (float16, 3e-3), (bfloat16, 2e-2)], ids=DTYPES
+)
+def test_against_numpy(sizes, options, aligned, dtype, allowed):
+    if options.get("mask") is float32:
+        options = {"mask": dtype}
+    types, function = attention_of(*sizes, dtype=dtype, **options)
     case = OneKernel(function, types)
     data = case.data()
     if options.get("mask") is bool_:
         data[3][..., 0] = True  # no row is empty
     got, _ = simulate(case, case.code(aligned=aligned), data)
-    assert close(got, case.expected(data)) < 2e-6
+    assert close(got, case.expected(data)) < allowed
 
 
 @pytest.mark.parametrize("safe", [True, False], ids=["safe", "plain"])
