@@ -44,7 +44,7 @@ from nncomp.ir.interpret import interpret
 from nncomp.ir.op import OPS
 from nncomp.ir.ops import bitwise_xor
 from nncomp.ir.rewrite import full_node
-from nncomp.ir.types import bool_, float32
+from nncomp.ir.types import DType, bool_, float32
 
 from .attention_pattern import Found, match_attention
 from .attention_plan import make_attention_plan
@@ -61,13 +61,15 @@ def fuse_attention(graph: Graph, target: Target) -> Graph:
     return fuse_attention_where(graph, lambda attrs: make_attention_plan(attrs, target).fits)
 
 
-def fuse_attention_where(graph: Graph, fits: Fits) -> Graph:
+def fuse_attention_where(
+    graph: Graph, fits: Fits, dtypes: tuple[DType, ...] = (float32,)
+) -> Graph:
     """The same for any machine: `fits` says of the attributes whether there is a kernel."""
     users, results = graph.users(), frozenset(graph.outputs)
     new: dict[Node, Node] = {n: n for n in graph.inputs}
     shapes: dict[tuple, bool] = {}
     for node in graph.nodes:
-        found = match_attention(node, users, results)
+        found = match_attention(node, users, results, dtypes)
         made = found and _lower(found, node, new, shapes, fits)
         new[node] = made or with_operands(node, tuple(new[x] for x in node.inputs))
     outputs = tuple(new[x] for x in graph.outputs)
@@ -79,7 +81,7 @@ def fuse_attention_where(graph: Graph, fits: Fits) -> Graph:
 def _lower(found: Found, node: Node, new, shapes: dict, fits: Fits) -> Node | None:
     """The attention node of the shape of `node`; None where there is no plan for it."""
     has_mask = found.mask is not None
-    if node.shape[-2] < FEWEST or (has_mask and found.mask.dtype not in (bool_, float32)):
+    if node.shape[-2] < FEWEST or (has_mask and found.mask.dtype not in (bool_, node.dtype)):
         return None
     geometry = _Geometry(found, node, new)
     causal = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from nncomp.ir.graph import Graph
 from nncomp.ir.loops import Kernel
+from nncomp.ir.types import bfloat16, float16, float32
 
 from ...cpu.layout_attention import fuse_attention_where
 from ..expressions import index_type
@@ -39,7 +40,8 @@ def lower_products(graph: Graph, target: Target) -> Graph:
     A pass before `fuse`, which must be told of PRODUCTS; see attention.py and split.py.
     """
     if target.sm >= FIRST:
-        graph = fuse_attention_where(graph, lambda attrs: Geometry(**attrs).fits)
+        dtypes = (float32, float16, bfloat16)
+        graph = fuse_attention_where(graph, lambda attrs: Geometry(**attrs).fits, dtypes)
     return split_products(graph)
 
 

@@ -13,6 +13,7 @@ attention_mma.py on tensor cores.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import prod
 
@@ -81,8 +82,10 @@ class AttentionKernel:
 
     row_count: int
     key_count: int
+    width: int  # of the tile of values
     partners: tuple[int, ...]
     sums: int
+    blocks = 1  # that share a multiprocessor
 
     def __init__(self, kernel: Kernel, aligned: bool):
         self.kernel, self.walk = kernel, Geometry(**kernel.extra.geometry)
@@ -137,6 +140,12 @@ class AttentionKernel:
     def weighted(self, places: Places, weights, sums: list[Value]) -> list[Value]:
         """The sums with the weights times this turn's values added."""
         raise NotImplementedError
+
+    def within(self, places: Places, column: Value) -> AbstractContextManager:
+        """Only where there is such a column."""
+        if self.walk.width == self.width:
+            return nullcontext()
+        return self.e.when(places.below(column, self.walk.width), "column")
 
     def store(self, places: Places, line: Value, row: int, values: list[Value]) -> None:
         """Write one row's results; `line` is where the row begins."""
@@ -196,7 +205,7 @@ class AttentionKernel:
         self.begin(places, thread)
         self._results(places, self._turns(places, thread))
         parameters = [f"ptr align 16 %b{b.slot}" for b in self.kernel.buffers]
-        text = e.kernel(name, parameters, THREADS)
+        text = e.kernel(name, parameters, THREADS, self.blocks)
         grid = blocks * self.batch.extent
         shared = sum(sizes) * self.dtype.itemsize
         return Code(text, (Launch(name, (grid, 1, 1), (THREADS, 1, 1), shared),))

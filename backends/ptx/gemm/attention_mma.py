@@ -28,6 +28,7 @@ class MmaAttention(AttentionKernel):
     """Writes the kernel of one 16-bit `attention` node."""
 
     row_count, key_count, partners = 2, BLOCK // 4, (1, 2)
+    blocks = 3
 
     def __init__(self, kernel: Kernel, aligned: bool):
         super().__init__(kernel, aligned)
@@ -101,7 +102,7 @@ class MmaAttention(AttentionKernel):
         for n in range(len(values) // 2):
             column, pair = places.add(self.x, n * COLUMNS), values[2 * n : 2 * n + 2]
             if width % 2 == 0:
-                with e.when(places.below(column, width), "column"):
+                with self.within(places, column):
                     at = element(e, self.type, pointer, places.fork().add(line, column))
                     e.store(self._rounded(pair), at, 4 if self.aligned else 2)
                 continue

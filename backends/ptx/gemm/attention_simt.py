@@ -106,7 +106,7 @@ class SimtAttention(AttentionKernel):
             column = places.add(places.mul(self.x, 4), g * 4 * LANES)
             four = values[4 * g : 4 * g + 4]
             if width % 4 == 0:
-                with e.when(places.below(column, width), "column"):
+                with self.within(places, column):
                     at = element(e, "float", pointer, places.fork().add(line, column))
                     e.store(joined(e, four), at, 16 if self.aligned else 4)
                 continue
