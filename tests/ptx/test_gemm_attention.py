@@ -42,8 +42,9 @@ def attention_of(batch, heads, rows, keys, depth, width, mask=None, **attrs):
         ((2, 1, 40, 70, 33, 12), {"mask": float32}),
         ((1, 1, 40, 40, 128, 128), {"causal": True, "safe": True}),
         ((1, 1, 40, 70, 80, 96), {}),
+        ((1, 2, 40, 70, 7, 13), {}),
     ],
-    ids=["edges", "two blocks", "causal", "causal edges", "bool", "added", "wide", "uneven"],
+    ids=["edges", "two blocks", "causal", "causal edges", "bool", "added", "wide", "uneven", "odd"],
 )
 @pytest.mark.parametrize("aligned", [True, False], ids=["aligned", "unaligned"])
 def test_against_numpy(sizes, options, aligned):
@@ -100,7 +101,7 @@ def test_found_in_graphs():
     assert close(got, case.expected(data)) < 2e-6
 
 
-@pytest.mark.parametrize("width, fits", [(64, True), (128, True), (66, False), (132, False)])
+@pytest.mark.parametrize("width, fits", [(64, True), (128, True), (67, True), (132, False)])
 def test_what_fits(width, fits):
     types, function = attention_of(1, 1, 40, 40, 16, width)
     node = function(*(input_node(f"x{i}", t) for i, t in enumerate(types)))

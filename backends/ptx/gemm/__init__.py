@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from nncomp.ir.graph import Graph
 from nncomp.ir.loops import Kernel
+from nncomp.ir.types import float32
 
 from ...cpu.layout_attention import fuse_attention_where
 from ..expressions import index_type
@@ -51,6 +52,9 @@ def product_code(
     if target.sm < FIRST:
         return None
     if kernel.kind == "attention":
+        is_float = kernel.buffers[0].type.dtype is float32
+        if not is_float or not Geometry(**kernel.extra.geometry).fits:
+            return None
         return AttentionKernel(kernel, facts.aligned).code()
     if index_type(kernel) != "i32":
         return None

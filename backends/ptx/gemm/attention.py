@@ -56,7 +56,7 @@ class Geometry:
     @property
     def fits(self) -> bool:
         """Whether the kernel below can do it."""
-        small = max(self.depth[0], self.width) <= LONGEST and self.width % 4 == 0
+        small = max(self.depth[0], self.width) <= LONGEST
         return small and max(self._ends) < INDEX_LIMIT
 
     @property
@@ -327,8 +327,6 @@ class AttentionKernel:
     def _store(self, places: Places, carried: list[Value]) -> None:
         """The weighted sums over the sums of weights."""
         e, walk, width = self.e, self.walk, self.width // LANES
-        out = self.kernel.buffers[-1]
-        pointer = Value(f"%b{out.slot}", "ptr")
         for i, local in enumerate(self._rows(places)):
             row = places.add(local, self.first)
             total = carried[ROWS + i]
@@ -340,8 +338,20 @@ class AttentionKernel:
             mine = carried[2 * ROWS + i * width : 2 * ROWS + (i + 1) * width]
             with e.when(places.below(row, walk.rows[0]), "row"):
                 for g in range(width // 4):
-                    column = places.fork().add(places.fork().mul(self.x, 4), g * 4 * LANES)
-                    with e.when(places.fork().below(column, walk.width), "column"):
-                        four = [e.binary("fdiv", x, total) for x in mine[4 * g : 4 * g + 4]]
-                        at = element(e, "float", pointer, places.fork().add(line, column))
-                        e.store(joined(e, four), at, 16 if self.aligned else 4)
+                    four = [e.binary("fdiv", x, total) for x in mine[4 * g : 4 * g + 4]]
+                    self._store_four(places.fork(), line, g, four)
+
+    def _store_four(self, places: Places, line: Value, group: int, four: list[Value]) -> None:
+        """Neighbouring results, at once where the width allows it."""
+        e, walk = self.e, self.walk
+        pointer = Value(f"%b{self.kernel.buffers[-1].slot}", "ptr")
+        column = places.add(places.mul(self.x, 4), group * 4 * LANES)
+        if walk.width % 4 == 0:
+            with e.when(places.below(column, walk.width), "column"):
+                at = element(e, "float", pointer, places.fork().add(line, column))
+                e.store(joined(e, four), at, 16 if self.aligned else 4)
+            return
+        for k, value in enumerate(four):
+            here = places.add(column, k)
+            with e.when(places.below(here, walk.width), "column"):
+                e.store(value, element(e, "float", pointer, places.fork().add(line, here)), 4)

@@ -33,6 +33,7 @@ class MmaTile:
     column_warps: int
     stages: int = 3
     mode: str = "native"  # native: 16-bit operands; tf32 | tf32x3: float32 operands
+    blocks: int = 1  # that share a multiprocessor
 
     def threads(self, itemsize: int) -> int:
         return self.row_warps * self.column_warps * 32
