@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from kernel_cases import CASES, module, text
-
 from nncomp.backends.ptx.simulator import PtxError, SimulationError, load
 
 
