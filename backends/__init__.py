@@ -17,7 +17,7 @@ from typing import Any
 from . import options as compile_options
 
 IMPORTED_AT = time.time()  # see cpu/sources.py
-NAMES = ("cpu", "numpy")
+NAMES = ("cpu", "numpy", "ptx")
 
 
 class UnknownBackend(ValueError):

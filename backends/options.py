@@ -11,7 +11,11 @@ from typing import Any
 
 from nncomp.ir.debug import add_switch, debug
 
-OPTIONS = ("winograd",)
+# By name: the values an option may have
+OPTIONS: dict[str, tuple] = {
+    "winograd": (True, False),
+    "matmul_precision": ("strict", "tf32", "tf32x3"),
+}
 
 add_switch(
     "winograd",
@@ -19,6 +23,12 @@ add_switch(
     True,
     "3x3 convolutions by Winograd's method where that is faster; "
     "0: by the direct sum, which rounds less",
+)
+add_switch(
+    "matmul_precision",
+    str,
+    "strict",
+    "GPU code multiplies float32 in float32 (strict), rounded to tf32, or in three parts (tf32x3)",
 )
 
 
@@ -29,9 +39,16 @@ def check(options: Mapping[str, Any] | None) -> dict[str, Any]:
         if name not in OPTIONS:
             known = ", ".join(OPTIONS)
             raise ValueError(f"compile() got the unknown option {name!r}; there are: {known}")
-        if not isinstance(value, bool):
-            raise TypeError(f"option {name!r} of compile() is True or False, got {value!r}")
+        allowed = OPTIONS[name]
+        if not isinstance(value, type(allowed[0])):
+            raise TypeError(f"option {name!r} of compile() is {_listed(allowed)}, got {value!r}")
+        if value not in allowed:
+            raise ValueError(f"option {name!r} of compile() is {_listed(allowed)}, got {value!r}")
     return checked
+
+
+def _listed(values: tuple) -> str:
+    return " or ".join(map(repr if isinstance(values[0], str) else str, values))
 
 
 class Configured:

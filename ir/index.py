@@ -258,15 +258,16 @@ def _quotient(rest: Index, by: int) -> Quotient:
 
 def _join_division(terms: dict) -> dict:
     """by*c * (x // by) + c * (x % by) is c * x."""
-    for atom in [a for a in terms if type(a) is Remainder]:
-        if not terms.get(atom):
-            continue
-        partner = Quotient(atom.of, atom.by)
-        c = terms[atom]
-        if terms.get(partner) == c * atom.by and not atom.of.const:
-            del terms[atom], terms[partner]
-            for inner, k in atom.of.terms:
-                terms[inner] = terms.get(inner, 0) + k * c
+    again = True
+    while again:
+        again = False
+        for atom in [a for a in terms if type(a) is Remainder]:
+            partner, c = _quotient(atom.of, atom.by), terms[atom]
+            if c and not atom.of.const and terms.get(partner) == c * atom.by:
+                del terms[atom], terms[partner]
+                for inner, k in atom.of.terms:
+                    terms[inner] = terms.get(inner, 0) + k * c
+                    again = again or type(inner) is Quotient
     return terms
 
 

@@ -6,7 +6,9 @@ and reads under `guarded` carry their condition so that they never leave a buffe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 
 from . import index as indices
 from .index import Index, Read, Var
@@ -141,7 +143,10 @@ class KernelBuilder:
         """The position in shape `to` of the element at `idx` in `shape`."""
         if 0 in to:
             return tuple(Index() for _ in to)
-        return indices.unravel(indices.linear(tuple(idx), tuple(shape)), tuple(to))
+        found: list[Index] = []
+        for old, new in _segments(tuple(shape), tuple(to)):
+            found += indices.unravel(indices.linear(tuple(idx[old]), shape[old]), to[new])
+        return tuple(found)
 
     # -- conditions ------------------------------------------------------------------------------
 
@@ -191,6 +196,18 @@ class KernelBuilder:
         finally:
             self._guard = before
         return self.select(condition, inside, otherwise)
+
+
+def _segments(shape: tuple[int, ...], to: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """The axes of two shapes of one size, cut into the shortest runs of equal sizes: a position
+    in one run says nothing of the others."""
+    i = j = 0
+    while i < len(shape) or j < len(to):
+        first, second = i, j
+        i, j = min(i + 1, len(shape)), min(j + 1, len(to))
+        while (a := prod(shape[first:i])) != (b := prod(to[second:j])):
+            i, j = (i + 1, j) if a < b else (i, j + 1)
+        yield slice(first, i), slice(second, j)
 
 
 def _largest(dtype) -> int:

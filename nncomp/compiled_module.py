@@ -14,7 +14,7 @@ from typing import Any
 from .compiled_fast import MODULE_CALL
 from .compiler import CompiledFunction
 
-_INSPECTORS = ("graph", "fused_graph", "explain", "profile")
+_INSPECTORS = ("graph", "fused_graph", "explain", "profile", "ptx")
 _classes: dict[type, type] = {}
 _lock = threading.Lock()
 
@@ -79,7 +79,7 @@ def _call_of(base: type) -> Any:
 
 
 class _Inspector:
-    """`compiled.graph`, `.fused_graph`, `.explain`, `.profile`; the Module's own come first."""
+    """`compiled.graph`, `.fused_graph`, `.explain` ...; the Module's own come first."""
 
     def __init__(self, name: str):
         self.name = name

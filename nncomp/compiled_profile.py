@@ -67,7 +67,7 @@ def profile_program(
     """The report of one compiled program on these input tensors; ValueError without kernels."""
     check_options(repeat, threads)
     runner = program.runner
-    if not hasattr(runner, "program"):
+    if not hasattr(runner, "executable"):
         raise ValueError(
             "profile() times the kernels of compiled code, and this backend has none: "
             'compile with backend="cpu"'

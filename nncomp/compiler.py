@@ -33,10 +33,11 @@ def compile(
 ) -> Any:
     """Compile a Module or a function of tensors; usable as a decorator with or without arguments.
 
-    `backend` is "cpu" or "numpy" (the interpreter); `threads` limits this callable's threads. The
-    whole function becomes one graph or an error says which line cannot (`fullgraph` is always
-    True). `options={"winograd": False}` does 3x3 convolutions by the direct sum, which rounds less
-    (NNCOMP_WINOGRAD=0: for all models). Gradients flow through the result as in eager mode, by a
+    `backend` is "cpu", "numpy" (the interpreter) or "ptx" (NVIDIA GPUs, see docs/gpu.md);
+    `threads` limits this callable's threads. The whole function becomes one graph or an error says
+    which line cannot (`fullgraph` is always True). `options={"winograd": False}` does 3x3
+    convolutions by the direct sum, which rounds less (NNCOMP_WINOGRAD=0: for all models). Gradients
+    flow through the result as in eager mode, by a
     compiled backward. Raises UnknownBackend (a ValueError) for other backends and ValueError for
     other options; TraceError at the first call for code that depends on tensor values.
     """

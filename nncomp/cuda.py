@@ -1,4 +1,8 @@
-"""nncomp.cuda: what torch.cuda answers without a GPU, as tensors live on the CPU."""
+"""nncomp.cuda: what torch.cuda answers without a GPU, as tensors live on the CPU.
+
+Compiled code can run on a GPU all the same: `compile(model, backend="ptx")` copies what it needs
+there. `ptx` gives the code as text, `driver` says whether it could run on this machine.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,31 @@ from .device import require_cpu
 def is_available() -> bool:
     """False: tensors live on the CPU."""
     return False
+
+
+def driver() -> str:
+    """The name of the GPU that code compiled with backend="ptx" runs on.
+
+    With NNCOMP_PTX_DEVICE=simulator that is the interpreter. Raises DeviceError (a RuntimeError)
+    with what is missing: the package cuda-bindings, a driver, or a GPU.
+    """
+    from .backends.ptx.device import get_device
+
+    return get_device().name
+
+
+def ptx(model: Any, *args: Any, **kwargs: Any) -> str:
+    """The PTX text of a Module or function for these arguments; needs no GPU and runs nothing.
+
+    One module per kernel, for the GPU that NNCOMP_PTX_TARGET names (sm_80 by default).
+    """
+    from .compiler import compile
+    from .signature import signature
+
+    compiled = compile(model, backend="ptx")
+    function = getattr(compiled, "_compiled_forward", compiled)
+    leaves, key = signature(args, kwargs)
+    return function._compile(key, args, kwargs, leaves).runner.ptx
 
 
 def is_initialized() -> bool:

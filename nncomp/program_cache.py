@@ -99,3 +99,11 @@ class ProgramCache:
     def fused_graph(self) -> Graph:
         """The Graph of kernels of the program compiled last."""
         return self.last.fused_graph
+
+    @property
+    def ptx(self) -> str:
+        """The PTX text of the program compiled last; RuntimeError for other backends."""
+        text = getattr(self.last.runner, "ptx", None)
+        if text is None:
+            raise RuntimeError(f"{self.title} has no PTX text: compile it with backend=\"ptx\"")
+        return text

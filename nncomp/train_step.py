@@ -28,6 +28,7 @@ from .program_cache import ProgramCache
 from .signature import signature
 from .tensor import Tensor
 from .trace_error import TraceError
+from .train_resident import OnDevice
 
 
 def compile_train_step(
@@ -73,6 +74,16 @@ class TrainStep(ProgramCache):
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
         self.before_update, self.options = before_update, options
         self.backend, self.threads = backend, threads
+        self.resident: OnDevice | None = None
+
+    def on_device(self) -> OnDevice:
+        """A `with` block in which parameters, buffers and optimizer state stay on the GPU.
+
+        Inside, a step copies only its arguments there and its loss back; the tensors keep their old
+        values until the block ends. Writing them in between is a RuntimeError at the next step.
+        Other backends than "ptx" run as always.
+        """
+        return OnDevice(self)
 
     def __call__(self, *args: Any) -> Tensor:
         if len(args) < 2:
@@ -200,9 +211,13 @@ class _StepProgram:
         binding = self.binding
         tensors = binding.tensors(arguments)
         binding.before_writes(tensors)
-        arrays = binding.arrays(tensors)
-        results = self.runner(arrays, (), self.step.threads)
-        binding.after_writes(tensors, arrays)
+        resident = self.step.resident
+        if resident is not None and resident.holds(self):
+            results = resident.run(self, tensors)
+        else:
+            arrays = binding.arrays(tensors)
+            results = self.runner(arrays, (), self.step.threads)
+            binding.after_writes(tensors, arrays)
         plain = wrap_all([v for v in results if v is not None], self.types)
         self.optimizer._opt_called = True
         if self.simple is not None:

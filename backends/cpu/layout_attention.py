@@ -34,6 +34,9 @@ that something else reads too, few queries, and more keys than fit into scratch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from nncomp.ir.graph import Graph, Node, build_node, toposort, with_operands
 from nncomp.ir.index import Index, Var
@@ -48,18 +51,24 @@ from .attention_plan import make_attention_plan
 from .layout_product import Walk, at, cut_of, look_through, loops, shaped, stored
 from .target import Target
 
+Fits = Callable[[dict[str, Any]], bool]
 FEWEST = 8  # queries, below which most lanes would idle
 LARGEST = 1 << 22  # elements of a constant mask that is worth looking at
 
 
 def fuse_attention(graph: Graph, target: Target) -> Graph:
     """`graph` with an `attention` node for every softmax(scores + mask) @ values."""
+    return fuse_attention_where(graph, lambda attrs: make_attention_plan(attrs, target).fits)
+
+
+def fuse_attention_where(graph: Graph, fits: Fits) -> Graph:
+    """The same for any machine: `fits` says of the attributes whether there is a kernel."""
     users, results = graph.users(), frozenset(graph.outputs)
     new: dict[Node, Node] = {n: n for n in graph.inputs}
     shapes: dict[tuple, bool] = {}
     for node in graph.nodes:
         found = match_attention(node, users, results)
-        made = found and _lower(found, node, new, shapes, target)
+        made = found and _lower(found, node, new, shapes, fits)
         new[node] = made or with_operands(node, tuple(new[x] for x in node.inputs))
     outputs = tuple(new[x] for x in graph.outputs)
     if all(a is b for a, b in zip(outputs, graph.outputs, strict=True)):
@@ -67,7 +76,7 @@ def fuse_attention(graph: Graph, target: Target) -> Graph:
     return graph.with_outputs(outputs)
 
 
-def _lower(found: Found, node: Node, new, shapes: dict, target: Target) -> Node | None:
+def _lower(found: Found, node: Node, new, shapes: dict, fits: Fits) -> Node | None:
     """The attention node of the shape of `node`; None where there is no plan for it."""
     has_mask = found.mask is not None
     if node.shape[-2] < FEWEST or (has_mask and found.mask.dtype not in (bool_, float32)):
@@ -81,7 +90,7 @@ def _lower(found: Found, node: Node, new, shapes: dict, target: Target) -> Node 
         elif found.hides:
             geometry.invert_mask()
     attrs = geometry.attributes() | dict(scale=found.scale, causal=causal, safe=found.safe)
-    if not make_attention_plan(attrs, target).fits:
+    if not fits(attrs):
         return None
     operands = [x.walk.node for x in geometry.operands]
     return shaped(build_node(OPS["attention"], operands, attrs, node.loc), node.shape)

@@ -56,7 +56,7 @@ def lower_bodies(graph: Graph, target: Target) -> Graph:
         fixed = attrs["carries"] + attrs["consts"]
         for step in cpu_pipeline(target, tuple(body.input_names[attrs["carries"] : fixed])):
             body = step(body)
-        body, before = _loop_invariants(body, attrs["carries"], fixed, operands)
+        body, before = loop_invariants(body, attrs["carries"], fixed, operands)
         operands = (*operands[:fixed], *before, *operands[fixed:])
         for step in kernel_pipeline():
             body = step(body)
@@ -66,7 +66,7 @@ def lower_bodies(graph: Graph, target: Target) -> Graph:
     return rebuild(graph, visit)
 
 
-def _loop_invariants(body: Graph, carries: int, fixed: int, operands):
+def loop_invariants(body: Graph, carries: int, fixed: int, operands):
     """The body with what depends on its consts alone as further consts, and nodes for those."""
     names = body.input_names[carries:fixed]
     prepare, main = split_prepare(body, names, packed_for_kernels(body))

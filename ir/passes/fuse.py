@@ -44,8 +44,8 @@ def is_light(node: Node) -> bool:
 class Fusion:
     """The state of one run of the pass."""
 
-    def __init__(self, graph: Graph):
-        self.graph = graph
+    def __init__(self, graph: Graph, alone: frozenset[str] = frozenset()):
+        self.graph, self.alone = graph, alone
         self.users = graph.users()
         self.results = set(graph.outputs)
         self.in_memory = _in_memory(graph)
@@ -108,7 +108,7 @@ class Fusion:
             self._start(node)
 
     def _start(self, node: Node) -> None:
-        group = Group(node)
+        group = Group(node, self.alone)
         group.position = len(self.groups)
         self.groups.append(group)
         self._add(node, group)
@@ -147,9 +147,12 @@ class Fusion:
             self.groups[position].position = position
 
 
-def fuse(graph: Graph) -> Graph:
-    """The graph with one `fused` node per kernel."""
-    groups = Fusion(graph).run()
+def fuse(graph: Graph, alone: frozenset[str] = frozenset()) -> Graph:
+    """The graph with one `fused` node per kernel.
+
+    Reductions named in `alone` share a kernel with no other one and read stored operands.
+    """
+    groups = Fusion(graph, alone).run()
     new: dict[Node, Node] = {n: n for n in graph.inputs}
     for group in reversed(groups):
         _emit_group(group, new)

@@ -37,8 +37,8 @@ def is_reduction(node: Node) -> bool:
 class Group:
     """Nodes that become one kernel; `outputs` are those read outside, the root first."""
 
-    def __init__(self, root: Node):
-        self.root = root
+    def __init__(self, root: Node, alone: frozenset[str] = frozenset()):
+        self.root, self.alone = root, alone
         self.members: dict[Node, None] = {}
         self.outside: dict[Node, None] = {}  # what members read that is no member
         self.outputs: list[Node] = [root]
@@ -88,6 +88,8 @@ class Group:
             return False
         if self.kind == "scatter" and (stored or is_reduction(node) or node.name in NO_SCATTER):
             return False
+        if not self._fits_product(node):
+            return False
         if node.name in SCATTER or (self.in_pieces and (stored or is_reduction(node))):
             return False
         if is_long_concat(node) and not self._can_be_cut(node, stored):
@@ -131,6 +133,26 @@ class Group:
             and self.code + code <= MAX_CODE
         )
 
+    def _fits_product(self, node: Node) -> bool:
+        """Whether `node` and a member are not both reductions, if one of them is in `alone`; what
+        such a one reads comes from memory, widened at most."""
+        everything = frozenset(self.domain)
+        if node.name in self.alone:
+            return self.row is None and self.kind == "map" and self._place(node) == everything
+        if not any(n.name in self.alone for n in self.members):
+            return True
+        used = frozenset(v for idx in self.reads.positions(node) for i in idx for v in i.vars)
+        return not is_reduction(node) and (used <= everything or self._is_widened_factor(node))
+
+    def _is_widened_factor(self, node: Node) -> bool:
+        """A half that a product of floats reads: multiplying narrow numbers widens them anyway."""
+        if node.name != "cast" or not any(n.name in self.alone for n in self.members):
+            return False
+        narrow, wide = node.inputs[0].dtype, node.dtype
+        used = frozenset(v for idx in self.reads.positions(node) for i in idx for v in i.vars)
+        is_half = narrow.kind == wide.kind == "f" and narrow.itemsize == 2
+        return is_half and not used <= frozenset(self.domain)
+
     def _can_be_center(self, node: Node) -> bool:
         """A contraction, if this is its epilogue: the same elements, no reduction of its own."""
         if self.center is not None or self.row is not None or self.kind != "map":
@@ -157,6 +179,8 @@ class Group:
 
     def _accepts(self, node: Node, stored: bool) -> bool:
         everything = frozenset(self.domain)
+        if self._is_widened_factor(node):
+            return True
         if not stored and not is_reduction(node):
             return self._can_repeat(node)
         place = self._place(node)

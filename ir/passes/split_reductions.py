@@ -36,7 +36,7 @@ def split_reductions(graph: Graph) -> Graph:
     def visit(node: Node, operands: tuple[Node, ...]) -> Node | None:
         if not isinstance(node.op, Reduction) or not _is_long(node):
             return None
-        return _split(node, operands[0])
+        return split_in_parts(node, operands[0], _axis(node), PARTS)
 
     return rebuild(graph, visit)
 
@@ -58,18 +58,19 @@ def _axis(node: Node) -> int | None:
     return long[0] if long else None
 
 
-def _split(node: Node, x: Node) -> Node:
+def split_in_parts(node: Node, x: Node, axis: int, count: int) -> Node:
+    """The reduction `node` of x, with its reduced `axis` done in `count` parts."""
     if x.dtype.kind == "f" and x.dtype.itemsize == 2:  # the parts keep what a sum in float32 keeps
-        return cast(_split_wide(node, cast(x, dtype=float32)), dtype=x.dtype)
-    return _split_wide(node, x)
+        return cast(_split_wide(node, cast(x, dtype=float32), axis, count), dtype=x.dtype)
+    return _split_wide(node, x, axis, count)
 
 
-def _split_wide(node: Node, x: Node) -> Node:
-    axis, axes = _axis(node), node.attrs["axes"]
-    rest = x.shape[axis] % PARTS
+def _split_wide(node: Node, x: Node, axis: int, count: int) -> Node:
+    axes = node.attrs["axes"]
+    rest = x.shape[axis] % count
     whole = x.shape[axis] - rest
     main = _rows(x, axis, 0, whole) if rest else x
-    main = reshape(main, shape=(*x.shape[:axis], PARTS, whole // PARTS, *x.shape[axis + 1 :]))
+    main = reshape(main, shape=(*x.shape[:axis], count, whole // count, *x.shape[axis + 1 :]))
     later = tuple(a if a < axis else a + 1 for a in axes)
     parts = node.op(main, axes=later)  # the axis of the parts stays, where `axis` was
     place = axis - sum(1 for a in axes if a < axis)

@@ -20,7 +20,7 @@ from .settings import Settings
 def run(
     models: Sequence[str] = (),
     *,
-    engines: Sequence[str] = tuple(kinds.ENGINES),
+    engines: Sequence[str] = (),
     batch: int | None = None,
     inputs: Sequence[str] = (),
     train: bool = False,
@@ -32,23 +32,37 @@ def run(
 ) -> Report:
     """Measure `models` (keys of the zoo, or "path/to/model.py:Net" with `inputs`); all by default.
 
-    `batch` replaces the batch sizes of the zoo. With `train`, training steps are measured; a file
-    of your own then needs `training`: target, loss, optimizer, options. `log` gets a line for each
-    thing begun, `on_row` the report after each row. `settings` are those of `Settings`: threads,
-    rounds, burst, ... Raises ValueError for models, engines or inputs that do not exist; a failing
+    `engines` are all that the device has by default, `batch` replaces the batch sizes of the zoo.
+    With `train`, training steps are measured; a file of your own then needs `training`: target,
+    loss, optimizer, options. `log` gets a line for each thing begun, `on_row` the report after each
+    row. `settings` are those of `Settings`: device, threads, rounds, burst, ... Raises ValueError
+    for models, engines or inputs that do not exist, and without a GPU that is asked for; a failing
     engine does not raise, its error stands in the report.
     """
     chosen = Settings(**settings)
-    names = list(engines)
-    kinds.check_names(names)
+    names = list(engines) or kinds.names_for(chosen.device)
+    kinds.check_names(names, chosen.device)
     rows = find_rows(models, batch, inputs, train, training, Path(zoo))
-    report = Report(machine.describe(), {**asdict(chosen), "engines": names, "train": train})
+    described = machine.describe()
+    if chosen.device == "cuda":
+        described["gpu"] = gpu_name()
+    report = Report(described, {**asdict(chosen), "engines": names, "train": train})
     for row in rows:
         with tempfile.TemporaryDirectory(prefix="nncomp-bench-") as folder:
             measurement = Measurement(row, names, chosen, Path(folder), log)
             report.rows.append(measurement.run())
         on_row(report)
     return report
+
+
+def gpu_name() -> str:
+    """The GPU that compiled code runs on; ValueError says what is missing."""
+    from ..cuda import driver
+
+    try:
+        return driver()
+    except RuntimeError as error:
+        raise ValueError(f"--device cuda: {error}") from error
 
 
 def find_rows(

@@ -27,6 +27,8 @@ def add_options(parser: argparse.ArgumentParser, at_least: AtLeast) -> None:
     add("--lr", type=at_least(float, 0), default=0.01, help="learning rate")
     add("--engines", metavar="A,B", help="these engines only, separated by commas")
     add("--threads", type=at_least(int, 1), default=2)
+    add("--device", default="cpu", help="cpu or cuda")
+    add("--precision", default="strict", help="of float32 products on cuda: strict or tf32")
     add("--repeat", type=at_least(int, 1), default=10, help="rounds over all engines")
     add("--burst", type=at_least(float, 0), default=0.25, help="seconds per engine and round")
     add("--warm-up", type=at_least(float, 0), default=0.5, help="seconds before the first round")
@@ -66,7 +68,6 @@ def run(options: argparse.Namespace) -> int:
 def measure(options: argparse.Namespace) -> Any:
     """The report; files are written after each row, so a long run can be stopped."""
     from .api import run as run_bench
-    from .engines import ENGINES
 
     def write(report: Any) -> None:
         if options.json:
@@ -74,7 +75,7 @@ def measure(options: argparse.Namespace) -> Any:
         if options.plot:
             options.plot.write_text(report.svg())
 
-    names = options.engines.split(",") if options.engines else list(ENGINES)
+    names = options.engines.split(",") if options.engines else ()
     training = {
         "target": options.target,
         "loss": options.loss,
@@ -87,6 +88,7 @@ def measure(options: argparse.Namespace) -> Any:
         log=lambda line: print(line, file=sys.stderr, flush=True), on_row=write,
         threads=options.threads, rounds=options.repeat, burst=options.burst,
         warm_up=options.warm_up, losses=options.losses, limit=options.limit, seed=options.seed,
+        device=options.device, precision=options.precision,
     )  # fmt: skip
 
 

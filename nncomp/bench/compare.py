@@ -9,7 +9,10 @@ import numpy as np
 
 from .results import EngineResult, RowResult
 
-REFERENCES = ("torch", "torch-compile", "onnxruntime", "openvino", "jax", "nncomp")
+REFERENCES = (
+    "torch", "torch-compile", "torch-reduce-overhead", "torch-max-autotune", "onnxruntime",
+    "openvino", "jax", "nncomp",
+)  # fmt: skip
 
 
 def compare(result: RowResult, folder: Path) -> None:

@@ -13,24 +13,37 @@ THREAD_VARIABLES = (
 
 @dataclass(frozen=True)
 class EngineKind:
-    """`modules` must be importable; `source` is what it runs: Module code, ONNX or a JAX twin."""
+    """`modules` must be importable; `source` is what it runs: Module code, ONNX or a JAX twin.
+
+    `devices` are those that it can be measured on here.
+    """
 
     name: str
     modules: tuple[str, ...]
     source: str = "module"
     trains: bool = False
+    devices: tuple[str, ...] = ("cpu",)
 
 
+BOTH, CUDA = ("cpu", "cuda"), ("cuda",)
 _KINDS = (
-    EngineKind("nncomp", (), trains=True),
-    EngineKind("torch", ("torch",), trains=True),
-    EngineKind("torch-compile", ("torch",), trains=True),
+    EngineKind("nncomp", (), trains=True, devices=BOTH),
+    EngineKind("torch", ("torch",), trains=True, devices=BOTH),
+    EngineKind("torch-compile", ("torch",), trains=True, devices=BOTH),
+    EngineKind("torch-reduce-overhead", ("torch",), trains=True, devices=CUDA),
+    EngineKind("torch-max-autotune", ("torch",), trains=True, devices=CUDA),
     EngineKind("onnxruntime", ("onnxruntime",), source="onnx"),
     EngineKind("openvino", ("openvino",), source="onnx"),
     EngineKind("jax", ("jax",), source="jax", trains=True),
 )
 ENGINES = {kind.name: kind for kind in _KINDS}
 OURS = "nncomp"
+DEVICES = ("cpu", "cuda")
+
+
+def names_for(device: str) -> list[str]:
+    """The engines that are measured on a device."""
+    return [name for name, kind in ENGINES.items() if device in kind.devices]
 
 
 def is_installed(module: str) -> bool:
@@ -55,11 +68,14 @@ def why_missing(name: str, train: bool, twin: str | None) -> str | None:
     return None
 
 
-def check_names(names: list[str]) -> None:
-    """ValueError for an engine that does not exist, or twice the same."""
+def check_names(names: list[str], device: str = "cpu") -> None:
+    """ValueError for an engine that does not exist or does not run there, or twice the same."""
     for name in names:
         if name not in ENGINES:
             raise ValueError(f"unknown engine {name!r}; there are: {', '.join(ENGINES)}")
+        if device not in ENGINES[name].devices:
+            there = ", ".join(names_for(device))
+            raise ValueError(f"engine {name!r} is not measured on {device}; there are: {there}")
         if names.count(name) > 1:
             raise ValueError(f"engine {name!r} is named twice")
 

@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = (
-    "nncomp", "numpy", "llvmlite", "torch", "onnxruntime", "openvino", "onnx", "jax", "jaxlib",
+    "nncomp", "numpy", "llvmlite", "cuda-bindings", "torch", "onnxruntime", "openvino", "onnx",
+    "jax", "jaxlib",
 )  # fmt: skip
 
 

@@ -91,7 +91,9 @@ class Measurement:
         """What the worker must know about the model."""
         files = {k: str(self.folder / v) for k, v in FILES.items()}
         job = {"file": str(self.row.file.resolve()), "model": self.row.model, **files}
-        return {**job, "threads": self.settings.threads, **more}
+        settings = self.settings
+        job |= {"device": settings.device, "precision": settings.precision}
+        return {**job, "threads": settings.threads, **more}
 
     def make_inputs(self) -> None:
         """Write the inputs; in training, several batches with their targets."""

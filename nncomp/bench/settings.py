@@ -18,6 +18,8 @@ class Settings:
     seed: int = 0
     losses: int = 20  # training steps whose losses are compared
     batches: int = 4  # different batches that training goes through
+    device: str = "cpu"  # or cuda
+    precision: str = "strict"  # of float32 products on cuda: strict or tf32
 
     def __post_init__(self) -> None:
         for name in ("threads", "rounds", "losses", "batches"):
@@ -26,6 +28,10 @@ class Settings:
         for name in ("burst", "warm_up", "pause"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more seconds")
+        for name, known in (("device", ("cpu", "cuda")), ("precision", ("strict", "tf32"))):
+            if getattr(self, name) not in known:
+                got = getattr(self, name)
+                raise ValueError(f"{name} is {got!r}; expected one of {', '.join(known)}")
         if not self.limit > 0:
             raise ValueError(f"limit is {self.limit}; expected a positive number of seconds")
 

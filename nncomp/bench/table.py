@@ -36,6 +36,8 @@ def heading(report: Report) -> str:
         f"{s['rounds']} rounds of {s['burst']:g} s per engine, order rotated; ratio: median / "
         "best other engine's median",
     ]
+    if "gpu" in m:
+        lines.insert(1, f"on {m['gpu']}, products of float32: {s['precision']}")
     load = m["load"]
     if load is not None and load > 0.5:
         lines.append(f"warning: the machine was busy when this began (load {load:.1f})")

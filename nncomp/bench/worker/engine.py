@@ -50,7 +50,17 @@ CLASSES = {
 }
 
 
+CUDA_CLASSES = {
+    "nncomp": ("cuda_engines", "NncompCudaEngine"),
+    "torch": ("cuda_engines", "TorchCudaEngine"),
+    "torch-compile": ("cuda_engines", "TorchCompileCudaEngine"),
+    "torch-reduce-overhead": ("cuda_engines", "TorchReduceOverheadEngine"),
+    "torch-max-autotune": ("cuda_engines", "TorchMaxAutotuneEngine"),
+}
+
+
 def make(job: dict[str, Any]) -> Engine:
-    """The engine that a job names."""
-    module, name = CLASSES[job["engine"]]
+    """The engine that a job names, on the job's device."""
+    classes = CUDA_CLASSES if job.get("device") == "cuda" else CLASSES
+    module, name = classes[job["engine"]]
     return getattr(importlib.import_module(f".{module}", __package__), name)(job)

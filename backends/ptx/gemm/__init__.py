@@ -1,0 +1,68 @@
+"""Products on the GPU: matmul and the convolutions as tiles in shared memory.
+
+`product.py` finds them in kernels, `plan.py` chooses tiles, `product_kernel.py` writes the code
+around one of two cores: `simt.py` multiplies and adds in the operands' own precision, `mma.py` on
+tensor cores. `copies.py` brings the operands.
+"""
+
+from __future__ import annotations
+
+from nncomp.ir.graph import Graph
+from nncomp.ir.loops import Kernel
+from nncomp.ir.types import float32
+
+from ...cpu.layout_attention import fuse_attention_where
+from ..expressions import index_type
+from ..kernel import Code, Facts
+from ..target import Target
+from .attention import AttentionKernel, Geometry
+from .plan import choose_tile, memory_dtype
+from .product import PRODUCTS, find_product
+from .product_kernel import ProductKernel
+from .split import split_products
+
+__all__ = ["PRECISIONS", "PRODUCTS", "lower_products", "product_code"]
+
+PRECISIONS = ("strict", "tf32", "tf32x3")
+FIRST = 80  # compute capability of the first devices with cp.async and mma.sync of bfloat16
+
+
+def lower_products(graph: Graph, target: Target) -> Graph:
+    """The graph with its products in the form that kernels are written for.
+
+    A pass before `fuse`, which must be told of PRODUCTS; see attention.py and split.py.
+    """
+    if target.sm >= FIRST:
+        graph = fuse_attention_where(graph, lambda attrs: Geometry(**attrs).fits)
+    return split_products(graph)
+
+
+def product_code(
+    kernel: Kernel, target: Target, facts: Facts, precision: str = "strict"
+) -> Code | None:
+    """The code of a kernel around a sum of products; None where the general code is the better one.
+
+    `precision` is how float32 operands are multiplied: `strict` in float32, `tf32` rounded to
+    10 bits of mantissa, `tf32x3` as three products of parts, with nearly float32's accuracy.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"unknown matmul precision {precision!r}: expected one of {', '.join(PRECISIONS)}"
+        )
+    if target.sm < FIRST:
+        return None
+    if kernel.kind == "attention":
+        is_float = kernel.buffers[0].type.dtype is float32
+        if not is_float or not Geometry(**kernel.extra.geometry).fits:
+            return None
+        return AttentionKernel(kernel, facts.aligned).code()
+    if index_type(kernel) != "i32":
+        return None
+    product = find_product(kernel)
+    dtype = memory_dtype(product) if product else None
+    if product is None or dtype is None:
+        return None
+    tile = choose_tile(product, dtype, precision, facts.aligned)
+    if tile is None:
+        return None
+    return ProductKernel(product, tile, dtype, facts.aligned).code()
