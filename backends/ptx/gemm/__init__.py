@@ -41,7 +41,9 @@ def lower_products(graph: Graph, target: Target) -> Graph:
     """
     if target.sm >= FIRST:
         dtypes = (float32, float16, bfloat16)
-        graph = fuse_attention_where(graph, lambda attrs: Geometry(**attrs).fits, dtypes)
+        graph = fuse_attention_where(
+            graph, lambda attrs: Geometry(**attrs).fits, dtypes=dtypes
+        )
     return split_products(graph)
 
 
