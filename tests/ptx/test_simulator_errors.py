@@ -70,8 +70,8 @@ RACES = {
     "atomic and plain": ("red.global.add.u32 [%rd1], 1;\nld.global.b32 %r5, [%rd1];",
                          "race: reads global"),
     "returned": ("setp.lt.u32 %p1, %r1, 32;\n@%p1 ret;\nbar.sync 0;", "returned before this"),
-    "inactive lane": ("setp.lt.u32 %p1, %r1, 16;\n@%p1 ret;\nshfl.sync.idx.b32 %r5, %r1, 3, 31, -1;",
-                      "not active"),
+    "inactive lane": ("setp.lt.u32 %p1, %r1, 16;\n@%p1 ret;\n"
+                      "shfl.sync.idx.b32 %r5, %r1, 3, 31, -1;", "not active"),
 }  # fmt: skip
 
 
@@ -157,7 +157,8 @@ def test_memory_outside_of_buffers():
 def test_memory_given_back_is_out_of_bounds():
     memory = Memory()
     x = memory.put(np.zeros(4, np.int32))
-    text = f"{HEAD}.visible .entry k(.param .b64 x)\n{{\n{REGISTERS}st.global.b32 [%rd1], 1;\nret;\n}}"
+    body = f"{REGISTERS}st.global.b32 [%rd1], 1;\nret;"
+    text = f"{HEAD}.visible .entry k(.param .b64 x)\n{{\n{body}\n}}"
     module = load(text)
     module.launch("k", 1, 32, [x], memory=memory)
     memory.free(x)
