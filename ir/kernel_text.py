@@ -20,6 +20,7 @@ from .loops import (
     Reduce,
     Scatter,
     Slide,
+    Sort,
     roots_of,
     walk,
 )
@@ -44,7 +45,7 @@ def kernel_text(kernel: Kernel) -> str:
 def _extra_roots(kernel: Kernel) -> list[Expr]:
     if isinstance(kernel.extra, Scatter):
         return [kernel.extra.index, kernel.extra.source]
-    assert kernel.extra is None or isinstance(kernel.extra, (Attend, Contract, Slide))
+    assert kernel.extra is None or isinstance(kernel.extra, (Attend, Contract, Slide, Sort))
     return []
 
 

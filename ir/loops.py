@@ -223,9 +223,12 @@ class Slide:
 
 @dataclass(frozen=True)
 class Attend:
-    """The geometry of an attention kernel; its buffers are q, k, v, the mask if any, the result."""
+    """The geometry of an attention kernel; its buffers are q, k, v, the mask if any, the result.
 
-    geometry: dict[str, Any]  # attributes of the `attention` op
+    That of its gradients has the result's gradient between v and the mask.
+    """
+
+    geometry: dict[str, Any]  # attributes of the op
 
     def show(self, name: Naming) -> str:
         return f"attention({self.geometry})"
@@ -246,6 +249,19 @@ class Scatter:
     def show(self, name: Naming) -> str:
         loop = f"{self.entry}<{self.entry.extent}"
         return f"{self.combine} {name(self.source)} at {self.line} = {name(self.index)} for {loop}"
+
+
+@dataclass(frozen=True)
+class Sort:
+    """The rows of `a` along `axis` are put in order; the result is where their elements were."""
+
+    a: Buffer
+    axis: int
+    descending: bool
+
+    def show(self, name: Naming) -> str:
+        way = "descending" if self.descending else "ascending"
+        return f"argsort({self.a.name}, axis={self.axis}, {way})"
 
 
 @dataclass(frozen=True)

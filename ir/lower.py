@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from .graph import Graph, Node
 from .index import Index, Var, linear
 from .kernel_builder import KernelBuilder
-from .loops import Accumulator, Attend, Buffer, Contract, Expr, Kernel, Scatter, Slide, Store
+from .loops import (
+    Accumulator,
+    Attend,
+    Buffer,
+    Contract,
+    Expr,
+    Kernel,
+    Scatter,
+    Slide,
+    Sort,
+    Store,
+)
 from .op import OpError
 from .types import TensorType, bool_, float32, int64
 
@@ -22,6 +33,7 @@ CENTERS = {  # kind by op
     "window_max": "window",
     "winograd": "winograd",
 }
+PAIRS = 32  # elements per byte of the dtype up to which comparing all pairs sorts a row faster
 
 
 class NotFusible(Exception):
@@ -228,10 +240,19 @@ def lower_scatter(body: Graph, name: str) -> Kernel:
 
 
 def lower_argsort(node: Node, name: str) -> Kernel:
-    """Each element counts those that come before it and writes its index at that place."""
+    """Short rows by comparing all pairs, which lanes do; longer ones by a code generator's way."""
     source, out = Buffer("x0", 0, node.inputs[0].type), Buffer("y0", 1, node.type)
     axis, descending = node.attrs["axis"], node.attrs["descending"]
-    shape = node.type.shape
+    if node.type.shape[axis] <= PAIRS * source.type.dtype.itemsize:
+        return argsort_by_pairs(source, out, axis, descending, name)
+    buffers = source, out, Buffer("workspace", 2, node.type)
+    domain, _ = domain_of(node.type.shape)
+    return Kernel(name, "sort", buffers, 2, domain, (), Sort(source, axis, descending))
+
+
+def argsort_by_pairs(source: Buffer, out: Buffer, axis: int, descending: bool, name: str) -> Kernel:
+    """Each element counts those that come before it and writes its index at that place."""
+    shape = out.type.shape
     domain, idx = domain_of(shape)
     k = KernelBuilder(domain)
 
@@ -261,11 +282,11 @@ def lower_argsort(node: Node, name: str) -> Kernel:
 
 
 def lower_attention(node: Node, name: str) -> Kernel:
-    """Attention has a code generator of its own; the geometry is all it needs."""
+    """Attention and its gradients have code generators; the geometry is all they need."""
     types = [*(x.type for x in node.inputs), node.type]
     buffers = tuple(Buffer(f"x{i}", i, t) for i, t in enumerate(types))
     domain, _ = domain_of(node.type.shape)
-    return Kernel(name, "attention", buffers, 1, domain, (), Attend(dict(node.attrs)))
+    return Kernel(name, node.name, buffers, 1, domain, (), Attend(dict(node.attrs)))
 
 
 LOWERINGS = {
@@ -290,7 +311,7 @@ def lower_node(node: Node, name: str) -> Kernel:
         return LOWERINGS[node.attrs["kind"]](node.attrs["body"], name)
     if node.name == "argsort":
         return lower_argsort(node, name)
-    if node.name == "attention":
+    if node.name in ("attention", "attention_grad"):
         return lower_attention(node, name)
     if node.name in ("winograd_weight", "winograd_points", "winograd_kernels"):
         buffers, *rest = _whole(node)

@@ -33,6 +33,12 @@ def _attention_flops(*, batch, rows, keys, depth, width, **_) -> int:
     return scores * (2 * (depth[0] + width) + 5)
 
 
+def _attention_grad_flops(*, batch, rows, keys, depth, width, **_) -> int:
+    """Scores once more, four products of gradients, and ten operations for each score."""
+    scores = prod(e for e, *_ in batch) * rows[0] * keys[0]
+    return scores * (2 * (3 * depth[0] + 2 * width) + 10)
+
+
 RULES: dict[str, Callable[[Node], int]] = {
     "matmul": _per_result(lambda n: n.inputs[0].shape[-1]),
     "conv": _per_result(lambda n: prod(n.inputs[1].shape[1:])),
@@ -46,6 +52,7 @@ RULES: dict[str, Callable[[Node], int]] = {
     "window_max": lambda n: n.type.size * prod(n.attrs["kernel"]),
     "winograd": _per_result(lambda n: 9 * n.inputs[0].shape[-1]),
     "attention": lambda n: _attention_flops(**n.attrs),
+    "attention_grad": lambda n: _attention_grad_flops(**n.attrs),
     "index_add": lambda n: n.inputs[2].type.size,
     "index_reduce": lambda n: n.inputs[2].type.size,
     "fused": lambda n: graph_flops(n.attrs["body"]),

@@ -78,8 +78,8 @@ channels_last = flags.channels_last
 flags.attach(backends)
 
 _MODULES = (
-    "amp", "datasets", "func", "linalg", "nn", "optim", "safetensors", "serialization", "special",
-    "testing", "utils",
+    "amp", "aot", "cpu", "datasets", "func", "linalg", "nn", "onnx", "optim", "safetensors",
+    "serialization", "special", "testing", "utils",
 )  # fmt: skip
 _LAZY = {
     "GradScaler": "amp",
@@ -97,15 +97,21 @@ _LAZY = {
 }
 _LAZY |= dict.fromkeys(
     (
-        "clear_autocast_cache compiled_with_cxx11_abi "
+        "compiled_with_cxx11_abi "
         "get_deterministic_debug_mode get_num_interop_threads has_lapack has_mkl has_openmp "
         "has_spectral is_anomaly_check_nan_enabled is_anomaly_enabled "
-        "is_autocast_cache_enabled is_autocast_cpu_enabled is_autocast_enabled "
         "is_deterministic_algorithms_warn_only_enabled is_vulkan_available "
         "is_warn_always_enabled set_deterministic_debug_mode set_flush_denormal "
         "set_num_interop_threads set_warn_always "
     ).split(),
     "settings",
+)
+_LAZY |= dict.fromkeys(
+    (
+        "clear_autocast_cache get_autocast_cpu_dtype get_autocast_dtype is_autocast_cache_enabled "
+        "is_autocast_cpu_enabled is_autocast_enabled"
+    ).split(),
+    "amp.autocast_mode",
 )
 
 

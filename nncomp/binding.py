@@ -9,6 +9,7 @@ import numpy as np
 
 from . import dispatch
 from .random_state import default_generator
+from .released import ABSENT, identity, present, release
 from .scatter import OVERLAP
 from .tensor import Tensor
 from .trace_result import Traced
@@ -44,6 +45,7 @@ class Binding:
         self.updated = [i for i, name in enumerate(self.names) if name in updated]
         self._captured = set(map(id, self.captures))
         self._checked: list[Any] = [None] * len(self.captures)
+        self.releasable: frozenset[int] = frozenset()  # captures that the program never reads
 
     def stale(self, leaves: Leaves) -> str | None:
         """Why the tensors that are there now do not fit the program; None if they do."""
@@ -62,7 +64,11 @@ class Binding:
 
     def arrays(self, tensors: Sequence[Tensor]) -> list[np.ndarray]:
         """C-contiguous arrays for the graph inputs; the generator moves on by the draws made."""
-        arrays = [x._data for x in tensors]
+        if self.releasable:
+            arrays = [x._data if i not in self.releasable else present(x)
+                      for i, x in enumerate(tensors)]
+        else:
+            arrays = [x._data for x in tensors]
         checked, count = self._checked, len(self._checked)
         for i, array in enumerate(arrays):
             if i < count and array is checked[i]:
@@ -70,7 +76,7 @@ class Binding:
             flags = array.flags
             if not (flags.c_contiguous and flags.aligned):
                 arrays[i] = np.array(array, order="C")
-            elif i < count:
+            elif i < count and i not in self.releasable:
                 checked[i] = array
         if self.draws:
             arrays.append(np.array(default_generator.advance(self.draws), np.int64))
@@ -139,29 +145,62 @@ class Prepared:
     """Work that depends on parameters alone, redone when one of them was written."""
 
     def __init__(self, runner: Any, binding: Binding, constant: set[str]):
-        self.runner = runner
+        self.runner, self.captures = runner, binding.captures
         self.places = [i for i, name in enumerate(binding.names) if name in constant]
         self.tensors = [binding.captures[i] for i in self.places]
-        self._state: tuple[list[int], list[np.ndarray], list] | None = None
+        self.restore: dict[int, Any] = getattr(runner, "restore", {})
+        binding.releasable = frozenset(self.restore)
+        self._state: tuple[list[int], list[Any], list] | None = None
 
-    def arrays(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    def arrays(self, arrays: list[np.ndarray]) -> Sequence[np.ndarray]:
         """The prepared arrays for these inputs, from the last call if nothing was written since.
 
         A tensor whose memory a numpy array of the user shares may change unseen: then always anew.
+        Tensors that the prepared arrays hold the values of may be released; `arrays` then has
+        `ABSENT` for them.
         """
         if self.runner.prepared is None:
             return ()
+        versions, held, exposed = self._versions()
+        if self._state is not None and not exposed and self._state[0] == versions:
+            return self._state[2]
+        del held  # nothing but the tensors is to know their arrays
+        self._state = None
+        made = self._make(arrays)
+        versions, held, _ = self._versions()
+        self._state = versions, held, made
+        return made
+
+    def _versions(self) -> tuple[list[int], list[Any], bool]:
+        """What changes with the values; what keeps ids from being used again; seen by others?"""
+        held = [identity(x) for x in self.tensors]
         versions, exposed = [], False
-        for x in self.tensors:
+        for i, x in enumerate(self.tensors):
             storage = x._storage
-            versions.append(id(x._data))
+            versions.append(id(held[i]))
             versions.append(x._counter[0] if x._counter is not None else 0)
             versions.append(storage.writes if storage is not None else 0)
             exposed = exposed or (storage is not None and storage.exposed)
-        known = self._state
-        if known is not None and not exposed and known[0] == versions:
-            return known[2]
-        held = [x._data for x in self.tensors]  # keeps their ids from being used again
-        made = self.runner.prepare(arrays)
-        self._state = versions, held, made
-        return made
+        return versions, held, exposed
+
+    def _make(self, arrays: list[np.ndarray]) -> list:
+        """New prepared arrays; what was given up for others is there only meanwhile."""
+        for i, x in zip(self.places, self.tensors, strict=True):
+            if arrays[i] is ABSENT:
+                arrays[i] = x._released.values()
+
+        def done(inputs: list[int], results: list[np.ndarray]) -> None:
+            for i in inputs:
+                if i in self.restore:
+                    self._release(i, arrays, results)
+
+        return self.runner.prepare(arrays, done) if self.restore else self.runner.prepare(arrays)
+
+    def _release(self, i: int, arrays: list[np.ndarray], results: list[np.ndarray]) -> None:
+        x, (number, steps) = self.captures[i], self.restore[i]
+        if present(x) is ABSENT:  # for an earlier program
+            arrays[i] = ABSENT
+        elif present(x) is arrays[i]:
+            arrays[i] = ABSENT
+            if not release(x, results[number], steps):
+                arrays[i] = present(x)

@@ -1,4 +1,6 @@
-"""The `nncomp` command: `demo` trains, `bench` and `profile` measure, `info` describes."""
+"""The `nncomp` command: `demo` trains, `export` writes files that need no Python, `bench` and
+`profile` measure, `info` describes.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
+from .aot import command as export_command
 from .bench import command as bench_command
 from .profile import command as profile_command
 
@@ -41,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     profile = commands.add_parser("profile", help="where the time of a compiled model goes")
     profile_command.add_options(profile, at_least)
     profile.set_defaults(run=profile_command.run)
+    export = commands.add_parser("export", help="a model as a library for C, or a package")
+    export_command.add_options(export, at_least)
+    export.set_defaults(run=export_command.run)
     info = commands.add_parser("info", help="version, CPU target, threads and cache folder")
     info.set_defaults(run=run_info)
     return top

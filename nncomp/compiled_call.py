@@ -39,15 +39,16 @@ _tracing = threading.RLock()  # a trace puts Python state back, which two at onc
 
 
 def trace_guarded(
-    functions: Sequence[Callable], run: Callable, args: tuple, kwargs: dict, root: Any
-) -> tuple[Traced, NamesGuard]:
+    functions: Sequence[Callable], run: Callable, args: tuple, kwargs: dict, root: Any,
+    share_results: bool = True,
+) -> tuple[Traced, NamesGuard]:  # fmt: skip
     """A recording of `run`, with a guard on what `functions` read; TraceError if they change it."""
     modules = root.modules() if root is not None else ()
     objects = [v for v in (*args, *kwargs.values()) if _has_state(v)]
     names = NamesGuard([*functions, *(m.forward for m in modules)], objects)
     with _tracing, _no_foreign_draws():
         try:
-            traced = trace_call(run, args, kwargs, root, share_results=True)
+            traced = trace_call(run, args, kwargs, root, share_results)
             reason = names.check()
             if reason is not None:
                 raise TraceError(

@@ -18,6 +18,7 @@ from .backends.cpu.threads import get_num_threads
 from .compiled_watch import FEW_USES, LONGEST_WAIT, Unwatchable, watch_of
 from .nn._hooks import GLOBAL
 from .nn.module import Module
+from .released import present
 from .signature import signature
 from .tensor import Tensor
 
@@ -88,7 +89,7 @@ class Shortcut:
         tensors = program.binding.tensors(leaves)
         arrays = program.binding.arrays(tensors)
         captures = len(program.binding.captures)
-        if any(a is not x._data for a, x in zip(arrays, tensors, strict=True)):
+        if any(a is not present(x) for a, x in zip(arrays, tensors, strict=True)):
             return None
         prepared = program.prepared.arrays(arrays)
         return make_entry(
@@ -99,7 +100,7 @@ class Shortcut:
             program.types,
             program.simple,
             watch,
-            Mode(state, state.grad_enabled),
+            Mode(state, state.grad_enabled, state.autocast),
             TensorClass(Tensor),
             program.threads or get_num_threads(),
         )

@@ -31,10 +31,11 @@ BORROW_BYTES = 4096  # below this a copy is cheaper than the bookkeeping
 class Storage:
     """Identity of a piece of memory that several tensors see, and who else borrows it."""
 
-    __slots__ = ("exposed", "borrowers", "writes", "__weakref__")
+    __slots__ = ("exposed", "pinned", "borrowers", "writes", "__weakref__")
 
     def __init__(self) -> None:
         self.exposed = False  # a numpy array of the user sees it, so writes go unnoticed
+        self.pinned = False  # its address was asked for
         self.writes = 0  # also those through .data, which versions do not count
         self.borrowers: list[weakref.ref] = []
 

@@ -1,20 +1,20 @@
 """Function transforms with torch.func's names: gradients, functional_call, and vmap as a loop.
 
-`grad` and its relatives differentiate in reverse mode. `vmap` calls the function once per slice:
-right, but not faster than a loop. Forward-mode transforms are left out.
+`grad` and its relatives differentiate in reverse mode, those of `func_forward.py` twice. `vmap`
+calls the function once per slice: right, but not faster than a loop.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import nncomp
 
 from . import autograd
 from .autograd.modes import enable_grad
-from .refused import FORWARD_MODE
 from .tensor import Tensor
 
 # -- trees of tensors -----------------------------------------------------------------------------
@@ -116,6 +116,7 @@ def _check_scalar(value: Any) -> None:
 
 def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     """(func(*primals), the function from a gradient of the output to those of the primals)."""
+    further = nncomp.is_grad_enabled() and any(x.requires_grad for x in _tensors(primals))
     with enable_grad():
         leaves: list[Tensor] = []
         fresh = tuple(_mapped(x, lambda y: _leaf(y, leaves)) for x in primals)
@@ -127,10 +128,16 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     def pull(cotangents: Any) -> Any:
         vs: list[Tensor] = []
         _flatten(cotangents, vs)
-        gradients = iter(autograd.grad(ys, leaves, vs, retain_graph=True, materialize_grads=True))
+        again = nncomp.is_grad_enabled() and any(v.requires_grad for v in vs)
+        gradients = iter(
+            autograd.grad(
+                ys, leaves, vs, retain_graph=True, create_graph=further or again,
+                materialize_grads=True,
+            )  # fmt: skip
+        )
         return tuple(_mapped(x, lambda _: next(gradients)) for x in primals)
 
-    shown = _mapped(output, lambda y: y.detach())
+    shown = output if further else _mapped(output, lambda y: y.detach())
     return (shown, pull, aux) if has_aux else (shown, pull)
 
 
@@ -318,7 +325,6 @@ def stack_module_state(models: Sequence[Any]) -> tuple[dict, dict]:
 
 
 REASONS = {
-    **dict.fromkeys(("jvp", "jacfwd", "linearize"), FORWARD_MODE),
     "functionalize": "the compiler of this package needs no such transform",
     "debug_unwrap": "there are no wrapped tensors here",
     "replace_all_batch_norm_modules_": "vmap is a loop here, so that batch norm needs no change",
@@ -326,7 +332,9 @@ REASONS = {
 
 
 def __getattr__(name: str) -> Any:
-    """Say why a name is left out."""
+    """jvp, jacfwd and linearize; or why a name is left out."""
+    if name in ("jacfwd", "jvp", "linearize"):
+        return getattr(import_module(".func_forward", __package__), name)
     reason = REASONS.get(name)
     why = "" if reason is None else f": {reason}"
     raise AttributeError(f"module 'nncomp.func' has no attribute '{name}'{why}")

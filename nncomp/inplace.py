@@ -36,7 +36,9 @@ def view(op: Any, x: Any, **attrs: Any) -> Any:
 
 
 def _eager_view(op: Any, x: Any, attrs: dict) -> Any:
-    if "_data" not in x.__dict__ or x._data.__class__ is not np.ndarray:
+    if ("_data" not in x.__dict__ and x._released is None) or (
+        x._data.__class__ is not np.ndarray
+    ):
         raise dispatch.leaked(op, (x,))
     type_ = op.type(x._type, **attrs)
     storage = storage_of(x)

@@ -8,7 +8,6 @@ from typing import Any
 SPARSE = "tensors are dense here; sparse layouts are not supported"
 QUANTIZED = "quantized tensors are not supported; use float or integer dtypes"
 COMPLEX = "complex numbers are not supported; keep real and imaginary parts in two tensors"
-FORWARD_MODE = "forward-mode derivatives are not supported; use autograd.grad or func.grad"
 DEVICES = "tensors live on the CPU here; there are no other devices"
 NAMED = "named dimensions are not supported; use positions"
 REMOVED = "torch itself removed it"

@@ -62,25 +62,6 @@ def is_anomaly_check_nan_enabled() -> bool:
     return False
 
 
-def is_autocast_enabled(device_type: str | None = None) -> bool:
-    """False: computations keep the dtype of their operands."""
-    return False
-
-
-def is_autocast_cpu_enabled() -> bool:
-    """False: computations keep the dtype of their operands."""
-    return False
-
-
-def is_autocast_cache_enabled() -> bool:
-    """False: there is no autocast."""
-    return False
-
-
-def clear_autocast_cache() -> None:
-    """Nothing: there is no autocast."""
-
-
 def is_vulkan_available() -> bool:
     """False: tensors live on the CPU."""
     return False
@@ -92,10 +73,9 @@ def compiled_with_cxx11_abi() -> bool:
 
 
 __all__ = [
-    "clear_autocast_cache", "compiled_with_cxx11_abi",
+    "compiled_with_cxx11_abi",
     "get_deterministic_debug_mode", "get_num_interop_threads", "has_lapack", "has_mkl",
     "has_openmp", "has_spectral", "is_anomaly_check_nan_enabled", "is_anomaly_enabled",
-    "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled",
     "is_deterministic_algorithms_warn_only_enabled", "is_vulkan_available",
     "is_warn_always_enabled", "set_deterministic_debug_mode", "set_flush_denormal",
     "set_num_interop_threads", "set_warn_always",

@@ -15,7 +15,7 @@ from .ir.types import TensorType
 from .tensor import Tensor
 
 Key = tuple
-_GLOBAL = 2  # items of a key that come before the arguments: grad mode and default dtype
+_GLOBAL = 3  # items of a key before the arguments: grad mode, default dtype, autocast
 
 
 def signature(args: tuple, kwargs: dict) -> tuple[list[Tensor], Key]:
@@ -27,7 +27,7 @@ def signature(args: tuple, kwargs: dict) -> tuple[list[Tensor], Key]:
     """
     leaves: list[Tensor] = []
     grad = state.grad_enabled
-    key: list[Any] = [grad, get_default_dtype()]
+    key: list[Any] = [grad, get_default_dtype(), state.autocast]
     for value in args:
         key.append(_key(value, leaves, grad))
     for name in kwargs:
@@ -110,6 +110,8 @@ def describe_difference(old: Key, new: Key, names: Sequence[str] = ()) -> str:
         return f"grad mode is {'on' if new[0] else 'off'} now"
     if old[1] != new[1]:
         return f"the default dtype changed from {old[1]} to {new[1]}"
+    if old[2] != new[2]:
+        return f"autocast changed from {old[2] or 'off'} to {new[2] or 'off'}"
     a, b = _arguments(old), _arguments(new)
     if len(a) != len(b):
         return f"the number of arguments changed from {len(a)} to {len(b)}"

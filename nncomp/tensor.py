@@ -49,6 +49,7 @@ class Tensor(GradientMethods, ValueMethods, TensorMethods):
     _tracer: Any = None
     _at = 0  # traced: how often the storage had been written when `_data` was current
     _retains = False
+    _released: Any = None  # where the values are while `_data` is given up: see released.py
 
     apply_op = staticmethod(dispatch.apply)
 
@@ -83,6 +84,9 @@ class Tensor(GradientMethods, ValueMethods, TensorMethods):
 
     def __getattr__(self, name: str) -> Any:
         if name == "_data":
+            if self._released is not None:
+                self._data = self._released.restore()
+                return self._data
             raise TraceError(self.__dict__.get("_why", "the tensor has no value"))
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
@@ -204,7 +208,9 @@ class Tensor(GradientMethods, ValueMethods, TensorMethods):
 
     def data_ptr(self) -> int:
         """Address of the first element."""
-        return self.numpy_array("data_ptr()").__array_interface__["data"][0]
+        array = self.numpy_array("data_ptr()")
+        dispatch.storage_of(self).pinned = True
+        return array.__array_interface__["data"][0]
 
     # -- copies -----------------------------------------------------------------------------------
 

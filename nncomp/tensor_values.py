@@ -112,7 +112,7 @@ class ValueMethods:
         return repr(self)
 
     def __repr__(self) -> str:
-        if "_data" not in self.__dict__ or self.is_traced:
+        if ("_data" not in self.__dict__ and self._released is None) or self.is_traced:
             return f"<traced {self._type}>"
         return super().__repr__()
 

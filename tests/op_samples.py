@@ -244,6 +244,15 @@ ATTENTION = [  # two heads in one operand; a mask of keys; a mask of every row, 
     S("attention", (9, 20), (7, 20), (7, 20), (9, 7), dtypes=(*F3, "f32"), tol=1e-5,
       attrs=dict(HEADS, batch=(), starts=(0, 0, 0, 0), scale=1.0, causal=True,
                  rows=(9, 20, 7), keys=(7, 20, 20, 1))),
+    S("attention_grad", (9, 20), (7, 20), (7, 20), (9, 10), dtypes=(*F3, "f32"), tol=1e-5,
+      attrs=dict(HEADS, batch=((2, 10, 10, 10, 0),), starts=(0, 4, 5, 0), scale=0.5, causal=True,
+                 given=(0, 10, 5), made=((0, 4, 36), (72, 8, 4), (128, 10, 5)), gains=(0.5, 2.0),
+                 shape=(198,))),
+    S("attention_grad", (9, 20), (7, 20), (7, 20), (9, 6), (9, 7), dtypes=(*F3, "f32", "f32"),
+      tol=1e-5,
+      attrs=dict(HEADS, batch=(), starts=(0, 0, 0, 0), scale=1.0, causal=False, safe=True,
+                 rows=(9, 20, 7), keys=(7, 20, 20, 1), given=(1, 6),
+                 made=((28, 4), (0, 4), (64, 5)), gains=(1.0, 1.0), shape=(99,))),
 ]
 
 SLIDE = dict(stride=(2, 1), padding=((1, 0), (2, 1)), dilation=(1, 2))
@@ -312,6 +321,9 @@ INDEXING = [
     S("argsort", (3, 6), attrs=dict(axis=1, descending=False), ranges=("distinct",)),
     S("argsort", (6, 2), attrs=dict(axis=0, descending=True), dtypes=("i64",), ranges=((0, 3),)),
     S("argsort", (0,), attrs=dict(axis=0, descending=False)),
+    S("argsort", (2, 300), attrs=dict(axis=1, descending=True)),
+    S("argsort", (300, 3), attrs=dict(axis=0, descending=False), dtypes=("i32",),
+      ranges=((-20, 20),)),
 ]
 
 AFFINE = """graph affine(x: T[3], w: T[3]) {

@@ -44,6 +44,8 @@ class Runner:
         self.executable = Executable(program, library, types, recipe.is_parallel)
         self.nanoseconds = recipe.nanoseconds
         self.checks, self._positions = recipe.checks, recipe.positions
+        self.parts = recipe.parts
+        self.restore = {i: (result, steps) for i, result, steps in recipe.restore}
         self.checker: Runner | None = None
         if recipe.checker is not None:
             self.checker = Runner(recipe.checker, objects, lambda: self.stages.checker)
@@ -82,11 +84,33 @@ class Runner:
         """The `Code` of each kernel by name."""
         return self.stages.codes
 
-    def prepare(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """What the constant inputs alone decide (packed weights, folded norms); reuse it."""
+    def prepare(
+        self,
+        arrays: Sequence[np.ndarray],
+        done: Callable[[list[int], list[np.ndarray]], None] = lambda inputs, results: None,
+    ) -> list[np.ndarray]:
+        """What the constant inputs alone decide (packed weights, folded norms); reuse it.
+
+        `done(inputs, results)` is told from time to time of inputs that are not needed any more.
+        """
         if self.prepared is None:
             return []
-        return self.prepared([arrays[i] for i in self._positions])
+        inner: list = [arrays[i] for i in self._positions]
+        parts = self.prepared.parts
+        if not parts:
+            results = self.prepared(inner)
+            inner.clear()
+            done(list(self._positions), results)
+            return results
+
+        def part_done(part: int, results: list[np.ndarray]) -> None:
+            for i in parts[part]:
+                inner[i] = None
+            done([self._positions[i] for i in parts[part]], results)
+
+        from .prepare_parts import run_parts
+
+        return run_parts(self.prepared.executable, inner, len(parts), part_done)
 
     def __call__(
         self, arrays: Sequence[np.ndarray], prepared=(), threads: int | None = None

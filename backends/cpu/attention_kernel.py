@@ -10,6 +10,7 @@ keys behind the block are left out, and each tile of results stops at its own la
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from nncomp.ir.loops import Kernel
 from nncomp.ir.op import OpError
@@ -27,16 +28,30 @@ LOG2E = math.log2(math.e)
 NEVER = float("-inf")
 
 
+class Mix(NamedTuple):
+    """out[query] = sum over keys of shares[key][query] * rows[key], `width` columns of it."""
+
+    shares: Value
+    rows: Value
+    stride: int  # from row to row
+    out: Value
+    out_stride: int
+    width: int
+
+
 class AttentionKernel:
     """Writes one attention kernel; units of work are the plan's."""
+
+    extra = 0  # operands between v and the mask
 
     def __init__(self, e: Emitter, kernel: Kernel, plan: AttentionPlan, has_fma: bool):
         if kernel.buffers[0].type.dtype is not float32:
             raise OpError(f"attention: has a kernel for float32, got {kernel.buffers[0].type}")
         self.e, self.plan, self.walk = e, plan, plan.walk
         *operands, self.result = (Value(f"%b{b.slot}", "ptr") for b in kernel.buffers)
-        self.q, self.k, self.v, *self.masks = operands
-        self.mask_is_bool = len(operands) > 3 and kernel.buffers[3].type.dtype.kind == "b"
+        self.q, self.k, self.v, *rest = operands
+        self.masks = rest[self.extra :]
+        self.mask_is_bool = bool(self.masks) and kernel.buffers[-2].type.dtype.kind == "b"
         self.vector = vector_type("float", plan.lanes)
         self.m = Lanes(e, e.const(self.vector, 0), has_fma)
 
@@ -47,15 +62,20 @@ class AttentionKernel:
 
     def write(self) -> None:
         e, plan, w = self.e, self.plan, self.walk
-        self.queries = self._scratch(w.depth[0] * plan.block, "queries")
-        self.scores = self._scratch(w.keys[0] * plan.block, "scores")
-        self.factors = self._scratch(plan.block, "factors")
+        self.make_scratch()
         begin, end = Value("%begin", "i64"), Value("%end", "i64")
         with e.loop(begin, end, hint="unit") as loop:
             *batch, block = unravel(e, loop.index, [*(d[0] for d in w.batch), plan.blocks])
             self._unit(batch, self._spread_block(block))
 
-    def _scratch(self, count: int, name: str) -> Value:
+    def make_scratch(self) -> None:
+        """Memory for what a block of queries has: itself, its scores, a factor per query."""
+        plan, w = self.plan, self.walk
+        self.queries = self.scratch(w.depth[0] * plan.block, "queries")
+        self.scores = self.scratch(w.keys[0] * plan.block, "scores")
+        self.factors = self.scratch(plan.block, "factors")
+
+    def scratch(self, count: int, name: str) -> Value:
         return self.e.emit("ptr", f"alloca [{count} x float], align 64", name)
 
     def _spread_block(self, block: Index) -> Index:
@@ -70,32 +90,46 @@ class AttentionKernel:
 
     def _unit(self, batch: list[Index], block: Index) -> None:
         e, w = self.e, self.walk
+        q, k, v, *mask = self.operands(batch)
+        extents = [d[0] for d in w.batch]
+        strides = [math.prod(extents[i + 1 :]) * w.rows[0] * w.width for i in range(len(extents))]
+        out = e.gep("float", self.result, value(dot(e, batch, strides)))
+        first = mul(e, block, self.plan.block)
+        self.shares(q, k, mask, first)
+        self.mix(Mix(self.scores, v, w.keys[2], out, w.width, w.width), first)
+
+    def operands(self, batch: list[Index]) -> list[Value]:
+        """Where q, k, v and the mask of one head begin."""
+        e, w = self.e, self.walk
         pointers = []
         for number, base in enumerate((self.q, self.k, self.v, *self.masks)):
             type = "i8" if number == 3 and self.mask_is_bool else "float"
             offset = add(e, dot(e, batch, [d[1 + number] for d in w.batch]), w.starts[number])
             pointers.append(e.gep(type, base, value(offset)))
-        q, k, v, *mask = pointers
-        extents = [d[0] for d in w.batch]
-        strides = [math.prod(extents[i + 1 :]) * w.rows[0] * w.width for i in range(len(extents))]
-        out = e.gep("float", self.result, value(dot(e, batch, strides)))
-        first = mul(e, block, self.plan.block)
+        return pointers
+
+    def shares(self, q: Value, k: Value, mask: list[Value], first: Index) -> Index:
+        """exp(score - top) of the queries from `first` on, and the inverse sums as factors.
+
+        Returns the number of keys that they see.
+        """
+        e, w = self.e, self.walk
         scale = e.const(self.vector, w.scale * LOG2E)
-        self._transposed(q, first, w.rows[1], w.depth[0], self.queries, "float", scale)
+        self.transposed(q, first, w.rows[1], w.depth[0], self.queries, "float", scale)
         if self.mask_per_row:
             type = "i8" if self.mask_is_bool else "float"
             scale = e.const(self.vector, LOG2E)
-            self._transposed(mask[0], first, w.rows[2], w.keys[0], self.scores, type, scale)
+            self.transposed(mask[0], first, w.rows[2], w.keys[0], self.scores, type, scale)
         limit = w.keys[0]
         if w.causal:
             limit = low(e, add(e, first, self.plan.block), limit)
         tops = self._all_scores(k, mask, first, limit)
-        self._shares(tops, limit)
-        self._results(v, out, first)
+        self._powers(tops, limit)
+        return limit
 
     # -- copies into scratch -----------------------------------------------------------------------
 
-    def _transposed(self, source, first: Index, stride: int, columns: int, target, type, scale):
+    def transposed(self, source, first: Index, stride: int, columns: int, target, type, scale):
         """target[column][query] = scale * source[query][column], for a block of queries."""
         e, plan = self.e, self.plan
         lanes = plan.lanes
@@ -173,23 +207,11 @@ class AttentionKernel:
     def _score_tile(self, k, mask, start: Index, live: int, tops, first: Index | None):
         """`live` keys from `start` on, masked by their place where `first` is given."""
         e, plan, w = self.e, self.plan, self.walk
-        count, stride = plan.query_vectors, w.keys[1]
-        corner = e.gep("float", k, value(mul(e, start, stride)))
-        zero = e.const(self.vector, 0)
-        with e.loop(0, w.depth[0], carry=[corner, self.queries, *[zero] * live * count]) as loop:
-            a, b, *sums = loop.carry
-            right = [e.load(self.vector, e.gep("float", b, g * plan.lanes), 4 * plan.lanes)
-                     for g in range(count)]  # fmt: skip
-            for i in range(live):
-                left = e.load("float", e.gep("float", a, i * stride), FLOAT)
-                left = e.splat(left, plan.lanes)
-                for g in range(count):
-                    at = i * count + g
-                    sums[at] = e.intrinsic("fmuladd", left, right[g], sums[at])
-            loop.next(e.gep("float", a, w.depth[1]), e.gep("float", b, plan.block), *sums)
+        corner = e.gep("float", k, value(mul(e, start, w.keys[1])))
         tops = list(tops)
-        for at, score in enumerate(loop.result[2:]):
-            i, g = divmod(at, count)
+        sums = self.products(corner, w.keys[1], w.depth, self.queries, live)
+        for at, score in enumerate(sums):
+            i, g = divmod(at, plan.query_vectors)
             key = add(e, start, i)
             place = add(e, mul(e, key, plan.block), g * plan.lanes)
             address = e.gep("float", self.scores, value(place))
@@ -201,6 +223,23 @@ class AttentionKernel:
             e.store(score, address, FLOAT * plan.lanes)
             tops[g] = self.m.select(self.m.compare("ogt", score, tops[g]), score, tops[g])
         return tops
+
+    def products(self, corner: Value, stride: int, depth: tuple[int, int], right: Value, live: int):
+        """`live` rows from `corner` on, each times the block of queries in `right`."""
+        e, plan, count = self.e, self.plan, self.plan.query_vectors
+        zero = e.const(self.vector, 0)
+        with e.loop(0, depth[0], carry=[corner, right, *[zero] * live * count]) as loop:
+            a, b, *sums = loop.carry
+            vectors = [e.load(self.vector, e.gep("float", b, g * plan.lanes), 4 * plan.lanes)
+                       for g in range(count)]  # fmt: skip
+            for i in range(live):
+                left = e.load("float", e.gep("float", a, i * stride), FLOAT)
+                left = e.splat(left, plan.lanes)
+                for g in range(count):
+                    at = i * count + g
+                    sums[at] = e.intrinsic("fmuladd", left, vectors[g], sums[at])
+            loop.next(e.gep("float", a, depth[1]), e.gep("float", b, plan.block), *sums)
+        return loop.result[2:]
 
     def _masked(self, score: Value, mask: list[Value], key: Index, address: Value) -> Value:
         """The score of a key under the mask, which per row waits where the score will be."""
@@ -222,7 +261,7 @@ class AttentionKernel:
 
     # -- softmax and results -----------------------------------------------------------------------
 
-    def _shares(self, tops: list[Value], limit: Index) -> None:
+    def _powers(self, tops: list[Value], limit: Index) -> None:
         """Scores become powers of two; their sums' inverses are the factors of the results.
 
         Two rows at once as one long vector, whose instructions interleave: one exponential after
@@ -261,54 +300,60 @@ class AttentionKernel:
         e.store(share, address, align)
         return m.add(total, share)
 
-    def _results(self, v: Value, out: Value, first: Index) -> None:
-        """out[query] = factor * sum over keys of share * v[key]."""
+    def mix(self, x: Mix, first: Index) -> None:
+        """out[query] = factor * sum over keys of share * row[key]."""
         e, plan, w = self.e, self.plan, self.walk
         live = low(e, plan.block, add(e, mul(e, first, -1), w.rows[0]))
         tiles = self._divided(add(e, live, plan.result_rows - 1), plan.result_rows)
         step = plan.result_vectors * plan.lanes
-        whole, rest = divmod(w.width, step)
+        whole, rest = divmod(x.width, step)
 
         def strip(number: Index, columns: int = step) -> None:
             column = mul(e, number, step)
-            b = e.gep("float", v, value(column))
-            to = e.gep("float", out, value(column))
-            each(e, 0, tiles, lambda t: self._result_tile(b, to, first, t, columns), "rows")
+            b = e.gep("float", x.rows, value(column))
+            to = e.gep("float", x.out, value(column))
+            part = x._replace(rows=b, out=to, width=columns)
+            each(e, 0, tiles, lambda t: self._result_tile(part, first, t), "rows")
 
         each(e, 0, whole, strip, "columns")
         if rest:
             strip(whole, rest)
 
-    def _result_tile(self, b: Value, out: Value, first: Index, tile: Index, columns: int) -> None:
+    def spans(self, columns: int) -> list[tuple[int, int]]:
+        """(begin, live lanes) of the vectors of so many columns."""
+        lanes = self.plan.lanes
+        return [(at, min(lanes, columns - at)) for at in range(0, columns, lanes)]
+
+    def _result_tile(self, x: Mix, first: Index, tile: Index) -> None:
         e, plan, w = self.e, self.plan, self.walk
         rows, lanes = plan.result_rows, plan.lanes
         row = mul(e, tile, rows)
-        shares = e.gep("float", self.scores, value(row))
-        spans = [(at, min(lanes, columns - at)) for at in range(0, columns, lanes)]
+        shares = e.gep("float", x.shares, value(row))
+        spans = self.spans(x.width)
         limit = w.keys[0]
         if w.causal:
             limit = low(e, add(e, add(e, first, row), rows), limit)
         zero = e.const(self.vector, 0)
-        with e.loop(0, value(limit), carry=[shares, b, *[zero] * rows * len(spans)]) as loop:
+        with e.loop(0, value(limit), carry=[shares, x.rows, *[zero] * rows * len(spans)]) as loop:
             a, b, *sums = loop.carry
-            right = [self._values(b, at, live) for at, live in spans]
+            right = [self.values(b, at, live) for at, live in spans]
             for i in range(rows):
                 left = e.splat(e.load("float", e.gep("float", a, i), FLOAT), lanes)
                 for j, vector in enumerate(right):
                     at = i * len(right) + j
                     sums[at] = e.intrinsic("fmuladd", left, vector, sums[at])
-            loop.next(e.gep("float", a, plan.block), e.gep("float", b, w.keys[2]), *sums)
+            loop.next(e.gep("float", a, plan.block), e.gep("float", b, x.stride), *sums)
         for i in range(rows):
-            self._store_row(out, add(e, row, i), first, spans, loop.result[2 + i * len(spans) :])
+            self._store_row(x, add(e, row, i), first, spans, loop.result[2 + i * len(spans) :])
 
-    def _values(self, b: Value, at: int, live: int) -> Value:
+    def values(self, b: Value, at: int, live: int) -> Value:
         e, address = self.e, self.e.gep("float", b, at)
         if live == self.plan.lanes:
             return e.load(self.vector, address, FLOAT)
         zero = e.const(self.vector, 0)
         return e.masked_load(self.vector, address, prefix_mask(live, self.plan.lanes), FLOAT, zero)
 
-    def _store_row(self, out: Value, row: Index, first: Index, spans, sums: list[Value]) -> None:
+    def _store_row(self, x: Mix, row: Index, first: Index, spans, sums: list[Value]) -> None:
         """One row of results, if there is a query for it."""
         e, plan, w = self.e, self.plan, self.walk
         factor = e.load("float", e.gep("float", self.factors, value(row)), FLOAT)
@@ -316,19 +361,23 @@ class AttentionKernel:
         query = add(e, first, row)
 
         def store() -> None:
-            to = e.gep("float", out, value(mul(e, query, w.width)))
+            to = e.gep("float", x.out, value(mul(e, query, x.out_stride)))
             for (at, live), total in zip(spans, sums, strict=False):
-                address, result = e.gep("float", to, at), self.m.mul(total, factor)
-                if live == plan.lanes:
-                    e.store(result, address, FLOAT)
-                else:
-                    e.masked_store(result, address, prefix_mask(live, plan.lanes), FLOAT)
+                self.put(self.m.mul(total, factor), e.gep("float", to, at), live)
 
         if w.rows[0] % plan.result_rows == 0:
             store()
             return
         with e.when(e.binary("icmp slt", value(query), e.const("i64", w.rows[0]))):
             store()
+
+
+    def put(self, result: Value, address: Value, live: int) -> None:
+        """Store the first `live` lanes."""
+        if live == self.plan.lanes:
+            self.e.store(result, address, FLOAT)
+        else:
+            self.e.masked_store(result, address, prefix_mask(live, self.plan.lanes), FLOAT)
 
 
 def _shuffled(e: Emitter, x: Value, picks: list[int]) -> Value:

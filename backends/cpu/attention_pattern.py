@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nncomp.ir.graph import Node
@@ -23,23 +23,27 @@ class Found:
     hides: bool  # True in the mask is where a key takes no part
     scale: float
     safe: bool  # rows that are -inf throughout give 0, not nan
+    scale_of_q: float = 1.0  # what the scale holds that q, or k, was multiplied by before
+    scale_of_k: float = 1.0
+    inner: tuple[Node, ...] = ()  # the weights, the scores and what lies between them
 
 
-def match_attention(node: Node, users: Mapping[Node, list[Node]], results) -> Found | None:
-    """The attention whose result is the matmul `node`; None for anything else.
-
-    Nothing but `node` may read the weights, the scores and what lies between them.
-    """
+def match_attention(node: Node) -> Found | None:
+    """The attention whose result is the matmul `node`; None for anything else."""
     if node.name != "matmul" or node.dtype is not float32 or not node.type.size:
         return None
     weights, v = node.inputs
     match = _Match(weights, v)
     found = match.softmax()
-    if found is None:
-        return None
-    inner = {node, *match.inner}
-    private = all(n not in results and all(u in inner for u in users[n]) for n in match.inner)
-    return found if private else None
+    return found and replace(found, inner=tuple(match.inner))
+
+
+def are_private(
+    inner: Sequence[Node], last: Sequence[Node], users: Mapping[Node, list[Node]], results
+) -> bool:
+    """Whether nothing but each other and `last` reads the nodes in `inner`."""
+    known = {*inner, *last}
+    return all(n not in results and all(u in known for u in users[n]) for n in inner)
 
 
 class _Match:
@@ -123,7 +127,7 @@ class _Match:
         scale = after * before * beside
         if not math.isfinite(scale):
             return None
-        return Found(q, k, self.v, None, False, scale, False)
+        return Found(q, k, self.v, None, False, scale, False, before, beside)
 
 
 def constant(node: Node) -> float | None:

@@ -84,6 +84,40 @@ def make_attention_plan(attrs: dict[str, Any], target: Target) -> AttentionPlan:
     return _plan(walk, lanes, registers, 1)
 
 
+@dataclass(frozen=True)
+class GradientPlan(AttentionPlan):
+    """The plan of the gradients: a unit is a head, which goes through blocks of queries."""
+
+    @property
+    def units(self) -> int:
+        return prod(e for e, *_ in self.walk.batch)
+
+    @property
+    def scratch(self) -> int:
+        w = self.walk
+        return self.block * (w.depth[0] + w.width + 2 * w.keys[0] + 1) * FLOAT
+
+    @property
+    def work(self) -> float:
+        w = self.walk
+        return prod(e for e, *_ in w.batch) * w.rows[0] * w.keys[0] * (3 * w.depth[0] + 2 * w.width)
+
+
+def make_gradient_plan(attrs: dict[str, Any], target: Target) -> GradientPlan:
+    """The plan for an `attention_grad` node.
+
+    Tiles of keys divide a block, so that the last one of a causal block ends where the block does.
+    """
+    plan = make_attention_plan({name: attrs[name] for name in Walk._fields}, target)
+    sizes = vars(plan)
+    while True:
+        rows = max(r for r in (2, 4, 8) if r <= plan.key_rows or r == 2)
+        made = GradientPlan(**sizes | {"key_rows": min(rows, plan.walk.keys[0])})
+        if made.fits or sizes["query_vectors"] == 1:
+            return made
+        sizes = sizes | {"query_vectors": 1}
+
+
 def _plan(walk: Walk, lanes: int, registers: int, vectors: int) -> AttentionPlan:
     most = min(MAX_ROWS, (registers - 1 - vectors) // vectors)
     keys = walk.keys[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
@@ -17,10 +17,12 @@ from ..llvm import Emitter, module_text
 from ..map_kernel import MapKernel
 from ..scatter_kernel import ScatterKernel
 from ..schedule import Schedule
+from ..sort_kernel import SortKernel
 from ..transpose_kernel import TransposeKernel, make_tile_schedule
-from .attention_kernel import AttentionKernel
-from .attention_plan import make_attention_plan
+from .attention_grad_kernel import KINDS as ATTENTION_KINDS
+from .attention_grad_kernel import write_attention
 from .contract_kernel import ContractKernel, plan_of
+from .pack_kernel import make_pack, member_text, pack_module
 from .run_function import RunWriter
 from .target import KERNELS, QUICK, Target
 from .window_conv import ConvKernel
@@ -44,6 +46,7 @@ class Code:
     units: int
     nanoseconds: float
     least: float = PARALLEL_NS  # nanoseconds worth sharing
+    member: str = ""  # the kernel's function alone, where several share a module
 
     @property
     def is_shared(self) -> bool:
@@ -54,6 +57,17 @@ class Code:
 def signature(kernel: Kernel) -> str:
     params = ", ".join(f"ptr %b{b.slot}" for b in kernel.buffers)
     return f"void @{kernel.name}({params}{', ' if params else ''}i64 %begin, i64 %end)"
+
+
+@lru_cache(maxsize=2048)
+def pack_code(kernel: Kernel, target: Target) -> Code | None:
+    """The code of a kernel that packs a weight, as a program that runs once has it."""
+    pack = make_pack(kernel)
+    if pack is None:
+        return None
+    member = member_text(signature(kernel), pack)
+    text = pack_module([member], attributes(target))
+    return Code(text, pack.units, _extent(kernel.domain) * 0.3, member=member)
 
 
 @lru_cache(maxsize=2048)
@@ -84,14 +98,17 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         grid = GRADIENT_KERNELS[kernel.kind](e, kernel, isa.width)
         grid.write()
         units, time = grid.units, _extent(kernel.domain) * 0.3
-    elif kernel.kind == "attention":
-        plan = make_attention_plan(kernel.extra.geometry, target)
-        AttentionKernel(e, kernel, plan, isa.fma).write()
+    elif kernel.kind in ATTENTION_KINDS:
+        plan = write_attention(e, kernel, target, isa.fma)
         units, time = plan.units, plan.work / isa.width * VECTOR_NS
     elif kernel.kind == "scatter":
         ScatterKernel(e, kernel, isa).write()
         units = kernel.extra.line.extent
         time = (units + kernel.extra.entry.extent) * 2.0 * _extent(kernel.domain)
+    elif kernel.kind == "sort":
+        sort = SortKernel(e, kernel)
+        sort.write()
+        units, time = sort.units, sort.nanoseconds
     elif tiles := make_tile_schedule(kernel, isa.width):
         TransposeKernel(e, kernel, tiles, isa).write()
         units, time = tiles.units, _extent(kernel.domain) * 0.3
@@ -136,23 +153,38 @@ def _is_spread(s: Store) -> bool:
 
 
 def program_modules(
-    program: Program, target: Target, made: Callable[[str, int], object] | None = None
+    program: Program,
+    target: Target,
+    made: Callable[[str, int], object] | None = None,
+    parts: Sequence[Sequence[Step | LoopStep]] = (),
+    runs_once: bool = False,
 ) -> tuple[list[str], dict[str, Code]]:
     """The LLVM modules of a program (kernels, then `run`) and the code of each kernel by name.
 
-    `made(text, effort)` is told of each module as soon as it is written.
+    `made(text, effort)` is told of each module as soon as it is written. `parts` of the steps get
+    functions of their own beside `run`. Kernels of a program that `runs_once` are rather compiled
+    than run fast.
     """
-    codes = {}
+    codes, texts, members = {}, [], []
     for kernel in program.kernels():
-        code = codes[kernel.name] = kernel_code(kernel, target)
+        code = pack_code(kernel, target) if runs_once else None
+        code = codes[kernel.name] = code or kernel_code(kernel, target)
+        if code.member:
+            members.append(code.member)
+            continue
+        texts.append(code.text)
         if made is not None:
             made(code.text, KERNELS)
+    if members:
+        texts.append(pack_module(members, attributes(target)))
+        if made is not None:
+            made(texts[-1], KERNELS)
     if any(code.is_shared for code in codes.values()):
         codes = {name: replace(code, least=MEETING_NS) for name, code in codes.items()}
-    run = RunWriter(program, codes).text(attributes(target))
+    run = RunWriter(program, codes).text_in_parts(attributes(target), parts)
     if made is not None:
         made(run, QUICK if run.count("\n") > LONG else KERNELS)
-    return [*(c.text for c in codes.values()), run], codes
+    return [*texts, run], codes
 
 
 def run_nanoseconds(program: Program, codes: dict[str, Code]) -> float:

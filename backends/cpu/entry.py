@@ -50,6 +50,7 @@ class Mode:
 
     state: Any
     grad_enabled: bool
+    autocast: Any = None
 
 
 @dataclass
@@ -222,6 +223,7 @@ def make_entry(
     plan.objects(
         none=None, ndarray=np.ndarray, state=mode.state, tracer="tracer", false=False,
         grad_enabled="grad_enabled", grad=mode.grad_enabled, data="_data", type="_type",
+        autocast="autocast", cast=mode.autocast,
         requires_grad="_requires_grad", base="_base", tensor=tensor.cls, new=tensor.new,
     )  # fmt: skip
     _put_run(plan, runner, lease.frame.address, threads)

@@ -87,6 +87,7 @@ def _call_text(at: Layout) -> str:
   %plan.at = getelementptr i8, ptr %self, i64 {at.array_data}
   %plan = load ptr, ptr %plan.at, align 8
 {read("plan", PLAN, "n_args", "busy", "none", "hits", "state", "tracer", "grad_enabled", "grad")}
+{read("plan", PLAN, "autocast", "cast")}
 {read("plan", PLAN, "n_outputs", "table", "run", "pool", "parallel", "threads", "unlock")}
   %n.same = icmp eq i64 %nargs, %plan.n_args
   %free = icmp eq i64 %plan.busy, 0
@@ -100,7 +101,10 @@ mode:
   br i1 %eager, label %grad, label %miss
 grad:
   %usual = call i1 @nncomp_attribute(ptr %plan.state, ptr %plan.grad_enabled, ptr %plan.grad)
-  br i1 %usual, label %enter, label %miss
+  br i1 %usual, label %casts, label %miss
+casts:
+  %rounds = call i1 @nncomp_attribute(ptr %plan.state, ptr %plan.autocast, ptr %plan.cast)
+  br i1 %rounds, label %enter, label %miss
 enter:
   store i64 1, ptr %plan.busy.at, align 8
   %fit = call i1 @nncomp_arguments(ptr %plan, ptr %args)

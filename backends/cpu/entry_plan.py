@@ -7,7 +7,7 @@ from nncomp.backends.cpu.python_layout import WORD
 WATCH = ("n_words", "words", "n_halves", "halves", "n_names", "names")
 _FIELDS = (
     *WATCH, "busy", "hits", "none", "ndarray",
-    "state", "tracer", "grad_enabled", "grad", "n_args", "args", "held",
+    "state", "tracer", "grad_enabled", "grad", "autocast", "cast", "n_args", "args", "held",
     "data", "asks_grad", "requires_grad", "base", "false",
     "n_outputs", "outputs", "made", "chosen", "tensor", "new", "type",
     "table", "run", "pool", "parallel", "threads", "unlock", "new_array",

@@ -43,11 +43,8 @@ class Executable:
     def __call__(self, arrays: Sequence[np.ndarray], threads: int | None = None) -> list:
         """New output arrays (None for in-place updates); `arrays` must be C-contiguous."""
         frame = self.take_frame()
-        outputs = [
-            None if type is None else self.empty(type.shape, type.dtype.numpy)
-            for type in self.output_types
-        ]
-        self._point(frame, [*arrays, *(self._nothing if y is None else y for y in outputs)])
+        outputs = self.new_results()
+        self.point(frame, arrays, outputs)
         count = (threads or get_num_threads()) if self.is_parallel else 1
         get_pool().run(self.entry, frame.address, count)
         self._idle.append(frame)
@@ -64,8 +61,16 @@ class Executable:
         """End the use of a frame."""
         self._idle.append(frame)
 
-    def _point(self, frame: Frame, arrays: list[np.ndarray]) -> None:
+    def new_results(self) -> list:
+        """Memory for the results; None for those that update an input."""
+        return [
+            None if type is None else self.empty(type.shape, type.dtype.numpy)
+            for type in self.output_types
+        ]
+
+    def point(self, frame: Frame, inputs: Sequence[np.ndarray], results: list) -> None:
         """Write the arrays' addresses into the table; results updated in place have none."""
+        arrays = [*inputs, *(self._nothing if y is None else y for y in results)]
         write = pointer_writer()
         if write is None or not write(arrays, frame.address):
             for slot, array in enumerate(arrays):

@@ -1,13 +1,15 @@
 """LLVM IR text to callable machine code.
 
 `compile_many` turns module texts into object bytes, through the disk cache and on several threads;
-`link` loads objects into this process. Objects are compiled first and linked as bytes, because ORC
-cannot hand back what it compiled and the cache needs it. ORC is used rather than MCJIT because a
-missing symbol ends the process in MCJIT and is a Python error in ORC.
+`link` loads objects into this process: by `elf.py` where it can, so that code from the cache needs
+no LLVM, else by ORC. Objects are compiled first and linked as bytes, because ORC cannot hand back
+what it compiled and the cache needs it. ORC is used rather than MCJIT because a missing symbol ends
+the process in MCJIT and is a Python error in ORC.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -15,8 +17,9 @@ import re
 import struct
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from nncomp.backends.cpu import code_memory, elf
 from nncomp.backends.cpu.cache import ObjectCache, bundle_key, default_cache, object_key
 from nncomp.backends.cpu.target import KERNELS, Target, binding, host_target, machine
 from nncomp.backends.cpu.threads import get_num_threads
@@ -86,9 +89,9 @@ def compile_many(
 class Library:
     """Code linked into this process. It is unmapped when the last reference to this goes."""
 
-    def __init__(self, trackers: list, jit, objects: list[bytes], keep: object):
-        self._trackers = trackers  # each one unloads the code when it dies: keep them all
-        self._jit, self._objects, self._keep = jit, objects, keep
+    def __init__(self, find: Callable[[str], int], objects: list[bytes], keep: object):
+        """`find(symbol)` gives an address or raises RuntimeError; it keeps the code there."""
+        self._find, self._objects, self._keep = find, objects, keep
         self._addresses: dict[str, int] = {}
 
     def address(self, symbol: str) -> int:
@@ -97,13 +100,10 @@ class Library:
         Raises CodegenError naming `symbol`, or naming what it needs and nothing defines.
         """
         if symbol not in self._addresses:
-            with _lock:
-                try:
-                    found = self._jit.lookup(_NAME, symbol)
-                except RuntimeError as error:
-                    raise CodegenError(self._why_missing(symbol, str(error))) from None
-                self._trackers.append(found)
-                self._addresses[symbol] = found[symbol]
+            try:
+                self._addresses[symbol] = self._find(symbol)
+            except RuntimeError as error:
+                raise CodegenError(self._why_missing(symbol, str(error))) from None
         return self._addresses[symbol]
 
     def _why_missing(self, symbol: str, message: str) -> str:
@@ -131,21 +131,37 @@ def link(
     imported addresses belong to. Raises CodegenError for bytes that are not this machine's objects.
     """
     objects = [bytes(data) for data in objects]
+    if code_memory.is_available():
+        try:
+            return Library(elf.load(objects, imports or {}).address, objects, keep)
+        except (elf.Unfit, OSError):
+            pass  # LLVM takes more, and says what is wrong
+    return Library(_llvm_finder(objects, imports or {}), objects, keep)
+
+
+def _llvm_finder(objects: list[bytes], imports: Mapping[str, int]) -> Callable[[str], int]:
+    """LLVM's linker: a function from symbol to address, which holds the code."""
     llvm = binding()
     builder = llvm.JITLibraryBuilder()
     for data in objects:
         builder.add_object_img(data)
     builder.add_current_process()
-    for name, address in (imports or {}).items():
+    for name, address in imports.items():
         builder.import_symbol(name, address)
     with _lock:
         # JITLink, the newer linker, places no limit on distances; it does not do Windows.
         jit = llvm.create_lljit_compiler(use_jit_link=os.name != "nt", suppress_errors=True)
         try:
-            tracker = builder.link(jit, _NAME)
+            trackers = [builder.link(jit, _NAME)]  # each unloads the code when it dies
         except RuntimeError as error:
             raise CodegenError(f"cannot link {len(objects)} objects: {error}") from None
-    return Library([tracker], jit, objects, keep)
+
+    def find(symbol: str) -> int:
+        with _lock:
+            trackers.append(jit.lookup(_NAME, symbol))
+            return trackers[-1][symbol]
+
+    return find
 
 
 def _compile_all(texts: list[str], target: Target, opt_level: int) -> list[bytes]:
@@ -168,11 +184,18 @@ def compile_module(
 
     Raises CodegenError for text that LLVM refuses.
     """
+    with compiling():
+        return _compile(text, target, opt_level, effort)
+
+
+@contextlib.contextmanager
+def compiling():
+    """While LLVM works in this block, no process is forked."""
     global _count
     with _running:
         _count += 1
     try:
-        return _compile(text, target, opt_level, effort)
+        yield
     finally:
         with _running:
             _count -= 1
@@ -187,7 +210,7 @@ def _compile(text: str, target: Target, opt_level: int, effort: int) -> bytes:
     worker = machine(target, effort)
     context = llvm.create_context()
     try:
-        module = _parse(llvm, text, worker, context)
+        module = parse_module(llvm, text, worker, context)
         try:
             if opt_level:
                 tuning = llvm.create_pipeline_tuning_options(speed_level=opt_level)
@@ -201,7 +224,8 @@ def _compile(text: str, target: Target, opt_level: int, effort: int) -> bytes:
         context.close()
 
 
-def _parse(llvm, text: str, worker, context):
+def parse_module(llvm, text: str, worker, context):
+    """A verified module for a target machine; CodegenError, with the lines at fault, for others."""
     # On the first line, so that LLVM's line numbers stay those of `text`.
     layout = f'target datalayout = "{worker.target_data}" target triple = "{worker.triple}" '
     if "target datalayout" in text or "target triple" in text:
@@ -271,7 +295,7 @@ def _same_bytes(emit) -> bool:
     def both(_) -> bool:
         worker, context = machine(target), llvm.create_context()
         probe = "define float @probe(float %x) { %y = fadd float %x, %x ret float %y }"
-        module = _parse(llvm, probe, worker, context)
+        module = parse_module(llvm, probe, worker, context)
         try:
             return emit(worker, module) == worker.emit_object(module)
         finally:

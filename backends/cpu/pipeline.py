@@ -10,6 +10,7 @@ from nncomp.ir.lower import CENTERS
 from nncomp.ir.passes import PIPELINE, cse, simplify, split_prepare
 from nncomp.ir.passes.fuse import fuse
 from nncomp.ir.passes.order import is_alias
+from nncomp.ir.passes.save_less import save_less
 from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.passes.split_cumsum import split_cumsum
 from nncomp.ir.passes.split_reductions import split_reductions
@@ -42,7 +43,7 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-    return [split_cumsum, split_reductions, fuse]
+    return [save_less, split_cumsum, split_reductions, fuse]
 
 
 def lower_bodies(graph: Graph, target: Target) -> Graph:

@@ -37,12 +37,23 @@ def pool_text(target: Target | None = None) -> str:
     pool runs everything on the caller.
     """
     target = target or host_target()
-    arch = target.arch if target.arch in _PAUSE else ""
-    parts = [_PAUSE[arch], _barrier_text(is_posix(target)), _SPIN, _parallel_text(target, arch)]
+    parts = [core_text(target, is_linux(target)), _SPIN]
     if is_posix(target):
-        parts += [_POSIX, _worker_text(arch), _RING, _new_text(), _start_text()]
+        parts += [_new_text(), _start_text()]
         parts += [_pin_text(), _move_text()] if is_linux(target) else [_NO_PIN]
     return "\n".join([*parts, "attributes #0 = { nounwind }", ""])
+
+
+def core_text(target: Target, follows: bool) -> str:
+    """The part of a pool that runs programs: barrier, caller and workers.
+
+    With `follows`, it calls `nncomp_move(pool, cpu)` when the caller is on another CPU.
+    """
+    arch = target.arch if target.arch in _PAUSE else ""
+    parts = [_PAUSE[arch], _barrier_text(is_posix(target)), _parallel_text(target, arch, follows)]
+    if is_posix(target):
+        parts += [_POSIX, _worker_text(arch), _RING]
+    return "\n".join(parts)
 
 
 def _fields(base: str, table: dict[str, int], *names: str) -> str:
@@ -92,18 +103,18 @@ _PAUSE = {
 
 # Denormals to zero, rounding to nearest, no traps: a set value rather than the caller's bits plus
 # two, so that the caller's rounding mode cannot make its own thread differ from the workers.
-_SET_MODE = {
+SET_MODE = {
     "x86_64": "  %mode = alloca i32, align 4\n  store i32 40896, ptr %mode\n"
     "  call void @llvm.x86.sse.ldmxcsr(ptr %mode)",
     "aarch64": "  call void @llvm.aarch64.set.fpcr(i64 16777216)",
     "": "",
 }
-_SAVE_MODE = {
+SAVE_MODE = {
     "x86_64": "  %saved = alloca i32, align 4\n  call void @llvm.x86.sse.stmxcsr(ptr %saved)",
     "aarch64": "  %saved = call i64 @llvm.aarch64.get.fpcr()",
     "": "",
 }
-_RESTORE_MODE = {
+RESTORE_MODE = {
     "x86_64": "  call void @llvm.x86.sse.ldmxcsr(ptr %saved)",
     "aarch64": "  call void @llvm.aarch64.set.fpcr(i64 %saved)",
     "": "",
@@ -156,12 +167,12 @@ done:
 }}"""
 
 
-def _parallel_text(target: Target, arch: str) -> str:
-    shared = _shared_text(target) if is_posix(target) else "  br label %serial"
+def _parallel_text(target: Target, arch: str, follows: bool) -> str:
+    shared = _shared_text(follows) if is_posix(target) else "  br label %serial"
     return f"""define void @nncomp_parallel(ptr %pool, ptr %run, ptr %context, i64 %asked) #0 {{
   %barrier = alloca [{BARRIER_BYTES} x i8], align 8
-{_SAVE_MODE[arch]}
-{_SET_MODE[arch]}
+{SAVE_MODE[arch]}
+{SET_MODE[arch]}
   %single = icmp sle i64 %asked, 1
   %absent_pool = icmp eq ptr %pool, null
   %alone = or i1 %single, %absent_pool
@@ -176,15 +187,18 @@ serial:
   call void %run(ptr %context, i64 0, i64 1, ptr %barrier)
   br label %return
 return:
-{_RESTORE_MODE[arch]}
+{RESTORE_MODE[arch]}
   ret void
 }}"""
 
 
-def _shared_text(target: Target) -> str:
-    """Take the pool, hand the job to the slots, do thread 0's part, join."""
+def _shared_text(follows: bool) -> str:
+    """Take the pool, hand the job to the slots, do thread 0's part, join.
+
+    Bound workers follow a caller that the system has moved.
+    """
     follow = ""
-    if is_linux(target):
+    if follows:
         follow = """  %home = load i32, ptr %pool.home
   %pinned = icmp sge i32 %home, 0
   br i1 %pinned, label %look, label %post
@@ -272,13 +286,16 @@ own:"""
 
 
 def _worker_text(arch: str) -> str:
-    """A worker's life: spin, sleep, work, and ring the caller if it was the last one out."""
+    """A worker's life: spin, sleep, work, and ring the caller if it was the last one out.
+
+    A job without a function ends it.
+    """
     return f"""define internal ptr @nncomp_worker(ptr %slot) #0 {{
 {_fields("slot", SLOT, *SLOT)}
   %pool = load ptr, ptr %slot.owner
   %tid = load i64, ptr %slot.tid
 {_fields("pool", POOL, *POOL)}
-{_SET_MODE[arch]}
+{SET_MODE[arch]}
   br label %wait
 wait:
   %spins = load atomic i64, ptr %pool.spins monotonic, align 8
@@ -301,6 +318,11 @@ rise:
 work:
   store atomic i32 0, ptr %slot.go monotonic, align 4
   %run = load ptr, ptr %pool.run
+  %over = icmp eq ptr %run, null
+  br i1 %over, label %leave, label %job
+leave:
+  ret ptr null
+job:
   %context = load ptr, ptr %pool.context
   %nthreads = load i64, ptr %pool.nthreads
   call void %run(ptr %context, i64 %tid, i64 %nthreads, ptr %pool.barrier)

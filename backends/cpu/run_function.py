@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from nncomp.ir.program import LoopStep, Place, Program, Step
@@ -42,16 +43,32 @@ class RunWriter:
         self.waiting: list[Item] = []
 
     def text(self, attributes: str) -> str:
+        """The module of `run`."""
+        return module_text([self.function("run")], [self.e], attributes)
+
+    def text_in_parts(self, attributes: str, parts: Sequence[Sequence[Item]]) -> str:
+        """The module of `run`, and of `part_0`, ... that do some of the steps each."""
+        functions, emitters = [self.function("run")], [self.e]
+        for number, steps in enumerate(parts):
+            part = RunWriter(replace(self.program, steps=tuple(steps)), self.codes)
+            functions.append(part.function(f"part_{number}"))
+            emitters.append(part.e)
+        return module_text(functions, emitters, attributes)
+
+    def function(self, name: str) -> str:
+        """The function that goes through the steps."""
         table = Value("%context", "ptr")
+        touched = {place for step in self.program.steps for place in _bases(step)}
         for slot in range(self.program.inputs + self.program.outputs + 1):
             key = self._slot_key(slot)
-            address = self.e.gep("ptr", table, slot)
-            self.pointers[key] = self.e.load("ptr", address, 8, "base")
+            if key in touched:
+                address = self.e.gep("ptr", table, slot)
+                self.pointers[key] = self.e.load("ptr", address, 8, "base")
         self._items(self.program.steps)
         self._flush()
         self.e.do("ret void")
-        head = "void @run(ptr %context, i64 %tid, i64 %nthreads, ptr %barrier)"
-        return module_text([self.e.function(head)], [self.e], attributes)
+        head = f"void @{name}(ptr %context, i64 %tid, i64 %nthreads, ptr %barrier)"
+        return self.e.function(head)
 
     def _slot_key(self, slot: int) -> tuple[str, int]:
         if slot < self.program.inputs:
@@ -157,6 +174,13 @@ class RunWriter:
 
 def _steps_of(item: Item) -> list[Step]:
     return [s for x in item.steps for s in _steps_of(x)] if isinstance(item, LoopStep) else [item]
+
+
+def _bases(item: Item) -> set[tuple[str, int]]:
+    """The entries of the table that the steps of an item use."""
+    if isinstance(item, LoopStep):
+        return {base for step in item.steps for base in _bases(step)}
+    return {(place.base, place.index) for place in item.places}
 
 
 def _conflict(before: Step, after: Step) -> bool:

@@ -6,7 +6,7 @@ pipeline -> index checks -> split_prepare -> fuse -> plan -> LLVM text
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from nncomp.ir.debug import debug
 from nncomp.ir.graph import Graph
@@ -15,15 +15,17 @@ from nncomp.ir.passes.index_checks import index_checks, without_bounds
 from nncomp.ir.passes.plan import plan_program
 from nncomp.ir.passes.run import announce_passes, dump_text, run_pipeline
 from nncomp.ir.program import Program
+from nncomp.ir.unpack import Steps, unpack_steps
 
 from . import pipeline
 from .codegen import program_modules, run_nanoseconds
+from .prepare_parts import cut, read_last, touched
 from .stored import Recipe
 from .target import Target
 
 announce_passes(
-    "scan_bodies", "attention", "choose_layout", "sink_permutes", "split_cumsum",
-    "split_reductions", "fuse",
+    "scan_bodies", "attention", "choose_layout", "sink_permutes", "save_less",
+    "split_cumsum", "split_reductions", "fuse",
 )  # fmt: skip
 
 
@@ -40,6 +42,7 @@ class Stages:
         target: Target,
         label: str = "",
         add: Callable[[str, int], int] = lambda text, effort: 0,
+        runs_once: bool = False,
     ):
         self.graph = graph
         optimized = run_pipeline(graph, pipeline.cpu_pipeline(target, tuple(constant)), label=label)
@@ -54,14 +57,19 @@ class Stages:
                 optimized, constant, pipeline.packed_for_kernels(optimized)
             )
             if prepare.outputs:
-                self.prepared = Stages(prepare, (), target, label + "prepare_", add)
+                self.prepared = Stages(prepare, (), target, label + "prepare_", add, True)
         self.fused_graph = run_pipeline(
             optimized, pipeline.kernel_pipeline(), label=label + "kernels_"
         )
         self.program: Program = plan_program(self.fused_graph)
+        self.parts = cut(self.program) if runs_once and self.checker is None else []
         self.numbers: list[int] = []
         self.modules, self.codes = program_modules(
-            self.program, target, lambda text, effort: self.numbers.append(add(text, effort))
+            self.program,
+            target,
+            lambda text, effort: self.numbers.append(add(text, effort)),
+            self.parts,
+            runs_once,
         )
         self._print()
         self._dump(label)
@@ -81,9 +89,25 @@ class Stages:
             objects=len(self.numbers),
             checks=tuple(self.checks),
             positions=tuple(names.index(n) for n in prepared.graph.input_names) if prepared else (),
+            parts=read_last(self.parts, self.program.inputs),
+            restore=tuple(self._restore()),
             checker=checker.recipe if checker else None,
             prepared=prepared.recipe if prepared else None,
         )
+
+    def _restore(self) -> Iterator[tuple[int, int, Steps]]:
+        """Inputs that only the prepared part reads, and how its results give them back."""
+        if self.prepared is None:
+            return
+        read = touched(self.program.steps)
+        if self.checker is not None:
+            read |= touched(self.checker.program.steps)
+        names = self.graph.input_names
+        inner = self.prepared.graph
+        for number, (result, steps) in unpack_steps(inner).items():
+            position = names.index(inner.input_names[number])
+            if position not in read:
+                yield position, result, steps
 
     @property
     def all_numbers(self) -> list[int]:

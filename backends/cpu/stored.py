@@ -19,12 +19,13 @@ from nncomp.ir.graph import Graph, Loc
 from nncomp.ir.op import OPS
 from nncomp.ir.passes.index_checks import INDEXED, Check
 from nncomp.ir.types import DType, TensorType, dtype_of_name
+from nncomp.ir.unpack import Steps
 
 from .cache import ObjectCache
 from .sources import source_digest
 from .target import Target, versions
 
-VERSION = 2
+VERSION = 3
 SHOWING = ("debug", "print_after", "dump", "check")  # switches that need the passes to run
 HARMLESS = ("CACHE", "CACHE_DIR", "CACHE_MB", "PIN", "PROGRESS", "SPIN_US", "THREADS")
 POINTING = frozenset(INDEXED) | {"bounded"}  # their source lines are part of error messages
@@ -43,6 +44,8 @@ class Recipe(NamedTuple):
     positions: tuple[int, ...] = ()  # of the inputs of `prepared` among this graph's
     checker: Recipe | None = None
     prepared: Recipe | None = None
+    parts: tuple[tuple[int, ...], ...] = ()  # inputs not read after each part of the steps
+    restore: tuple[tuple[int, int, Steps], ...] = ()  # input, result of `prepared`, the way back
 
 
 # -- the key ---------------------------------------------------------------------------------------
@@ -120,7 +123,7 @@ def load(cache: ObjectCache, key: str) -> tuple[Recipe, list[bytes]] | None:
     if not entry:
         return None
     try:
-        recipe = _from_json(json.loads(entry[0]))
+        recipe = recipe_from_json(json.loads(entry[0]))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return (recipe, entry[1:]) if count_objects(recipe) == len(entry) - 1 else None
@@ -128,7 +131,7 @@ def load(cache: ObjectCache, key: str) -> tuple[Recipe, list[bytes]] | None:
 
 def save(cache: ObjectCache, key: str, recipe: Recipe, objects: Sequence[bytes]) -> None:
     """Store a program."""
-    cache.put_many(key, [json.dumps(_to_json(recipe)).encode(), *objects])
+    cache.put_many(key, [json.dumps(recipe_to_json(recipe)).encode(), *objects])
 
 
 def count_objects(recipe: Recipe | None) -> int:
@@ -138,16 +141,18 @@ def count_objects(recipe: Recipe | None) -> int:
     return recipe.objects + count_objects(recipe.checker) + count_objects(recipe.prepared)
 
 
-def _to_json(recipe: Recipe | None) -> dict[str, Any] | None:
+def recipe_to_json(recipe: Recipe | None) -> dict[str, Any] | None:
+    """The recipe as JSON values."""
     if recipe is None:
         return None
     types = [None if t is None else [t.dtype.name, *t.shape] for t in recipe.types]
     checks = [[c.length, *c.loc] for c in recipe.checks]
-    inner = {"checker": _to_json(recipe.checker), "prepared": _to_json(recipe.prepared)}
+    inner = {"checker": recipe_to_json(recipe.checker), "prepared": recipe_to_json(recipe.prepared)}
     return {**recipe._asdict(), "types": types, "checks": checks, **inner}
 
 
-def _from_json(fields: dict[str, Any] | None) -> Recipe | None:
+def recipe_from_json(fields: dict[str, Any] | None) -> Recipe | None:
+    """The recipe back; ValueError, TypeError or KeyError for values that are none."""
     if fields is None:
         return None
     types = tuple(
@@ -159,5 +164,11 @@ def _from_json(fields: dict[str, Any] | None) -> Recipe | None:
         int(fields["inputs"]), int(fields["arena"]), bool(fields["is_parallel"]),
         float(fields["nanoseconds"]), types, int(fields["objects"]), checks,
         tuple(map(int, fields["positions"])),
-        _from_json(fields["checker"]), _from_json(fields["prepared"]),
+        recipe_from_json(fields["checker"]), recipe_from_json(fields["prepared"]),
+        _tuples(fields["parts"]), _tuples(fields["restore"]),
     )  # fmt: skip
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of JSON as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -11,6 +11,10 @@ import functools
 import os
 import threading
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .known_host import Host
 
 LEVELS = ("baseline", "avx2", "avx512")
 
@@ -21,7 +25,7 @@ _NEEDED = {
 _VECTORS = {"baseline": (128, 16), "avx2": (256, 16), "avx512": (512, 32)}  # bits, registers
 _GENERIC_CPU = {"baseline": "x86-64", "avx2": "x86-64-v3", "avx512": "x86-64-v4"}
 # What x86-64-v3 and -v4 imply beyond the level itself: switched off where a host lacks it.
-_IMPLIED = ("avx512cd", "bmi", "bmi2", "f16c", "lzcnt", "movbe", "popcnt", "crc32", "cx16", "sahf")
+IMPLIED = ("avx512cd", "bmi", "bmi2", "f16c", "lzcnt", "movbe", "popcnt", "crc32", "cx16", "sahf")
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def _target_at(wanted: str) -> Target:
         )
     is_x86 = Target(triple, cpu, "", 0, 0).arch == "x86_64"
     if wanted and is_x86:
-        missing = [f"-{name}" for name in _IMPLIED if not features.get(name)]
+        missing = [f"-{name}" for name in IMPLIED if not features.get(name)]
         return Target(triple, _GENERIC_CPU[wanted], ",".join(missing), *_VECTORS[wanted])
     flags = ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(features.items()))
     return Target(triple, cpu, flags, *(_VECTORS[level] if is_x86 else (128, 32)))
@@ -92,8 +96,23 @@ def level_of(triple: str, features: dict[str, bool]) -> str:
 @functools.cache
 def host() -> tuple[str, dict[str, bool], str]:
     """CPU name, feature flags and triple of this machine, as LLVM sees them."""
-    llvm = binding()
-    return llvm.get_host_cpu_name(), dict(llvm.get_host_cpu_features()), llvm.get_process_triple()
+    found = _known_host()
+    return found.cpu, found.features, found.triple
+
+
+@functools.cache
+def _known_host() -> Host:
+    """From the disk where LLVM was asked before."""
+    from . import known_host
+
+    found = known_host.find()
+    if found is None:
+        llvm = binding()
+        version = ".".join(map(str, llvm.llvm_version_info))
+        cpu, features = llvm.get_host_cpu_name(), dict(llvm.get_host_cpu_features())
+        found = known_host.Host(cpu, features, llvm.get_process_triple(), version)
+        known_host.save(found, new_folder=False)
+    return found
 
 
 @functools.cache
@@ -111,7 +130,7 @@ def versions() -> tuple[str, str]:
     """llvmlite's and LLVM's versions, both part of every cache key."""
     import llvmlite
 
-    return llvmlite.__version__, ".".join(map(str, binding().llvm_version_info))
+    return llvmlite.__version__, _known_host().llvm
 
 
 _local = threading.local()
@@ -126,14 +145,23 @@ def machine(target: Target, effort: int = KERNELS):
     """This thread's llvmlite TargetMachine for `target` (one must not be used by two threads)."""
     made = _local.__dict__.setdefault("machines", {})
     if (target, effort) not in made:
+        from . import known_host
+
         llvm = binding()
+        known_host.save(_known_host())
         if target.triple != host()[2]:  # code for another machine: to look at, not to run
             llvm.initialize_all_targets()
             llvm.initialize_all_asmprinters()
         made[target, effort] = llvm.Target.from_triple(target.triple).create_target_machine(
-            cpu=target.cpu, features=target.features, opt=effort, reloc="pic", codemodel="small"
-        )
+            cpu=target.cpu, features=target.features, opt=effort, reloc=_reloc(target),
+            codemodel="small",
+        )  # fmt: skip
     return made[target, effort]
+
+
+def _reloc(target: Target) -> str:
+    """Code that can lie anywhere, except where there is no such thing."""
+    return "static" if target.arch.startswith("wasm") else "pic"
 
 
 def is_posix(target: Target) -> bool:

@@ -1,6 +1,6 @@
 """All primitive ops, one definition each. Importing this package fills `nncomp.ir.op.OPS`."""
 
-from .attention import attention
+from .attention import attention, attention_grad
 from .channels_last import depthwise, window_conv, window_max
 from .contraction import contract, conv, conv_transpose, conv_weight, matmul
 from .creation import full, full_like, iota, iota_like, random_bits, zeros_like
@@ -51,14 +51,14 @@ from .winograd import winograd, winograd_weight
 from .winograd_gradient import winograd_kernels, winograd_points
 
 __all__ = [
-    "abs", "add", "amax", "argmax", "argmax_pool", "argsort", "atan2", "attention", "bitwise_and",
-    "bitwise_or", "bitwise_xor", "bounded", "call", "cast", "concat", "contract", "conv",
-    "conv_transpose", "conv_weight", "cos", "cumsum", "depthwise", "detach", "div", "eq", "erf",
-    "exp", "expand", "expm1", "flip", "floor", "floor_divide", "fold", "full", "full_like",
-    "fused", "get", "index_add", "index_put", "index_reduce", "iota", "iota_like", "le", "log",
-    "log1p", "lt", "matmul", "max_pool", "maximum", "minimum", "mul", "neg", "pad", "permute",
-    "pow", "prod", "random_bits", "remainder", "reshape", "round", "scan", "shift_left",
-    "shift_right", "sigmoid", "sin", "slice", "sqrt", "sub", "sum", "take", "tanh", "unfold",
-    "where", "window_conv", "window_max", "winograd", "winograd_kernels", "winograd_points",
-    "winograd_weight", "zeros_like",
+    "abs", "add", "amax", "argmax", "argmax_pool", "argsort", "atan2", "attention",
+    "attention_grad", "bitwise_and", "bitwise_or", "bitwise_xor", "bounded", "call", "cast",
+    "concat", "contract", "conv", "conv_transpose", "conv_weight", "cos", "cumsum", "depthwise",
+    "detach", "div", "eq", "erf", "exp", "expand", "expm1", "flip", "floor", "floor_divide",
+    "fold", "full", "full_like", "fused", "get", "index_add", "index_put", "index_reduce",
+    "iota", "iota_like", "le", "log", "log1p", "lt", "matmul", "max_pool", "maximum", "minimum",
+    "mul", "neg", "pad", "permute", "pow", "prod", "random_bits", "remainder", "reshape",
+    "round", "scan", "shift_left", "shift_right", "sigmoid", "sin", "slice", "sqrt", "sub",
+    "sum", "take", "tanh", "unfold", "where", "window_conv", "window_max", "winograd",
+    "winograd_kernels", "winograd_points", "winograd_weight", "zeros_like",
 ]  # fmt: skip

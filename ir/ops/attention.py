@@ -46,19 +46,98 @@ class attention(Op):
             for x, walk, start in zip((q, k, v, *mask), walks, starts, strict=False)
         ]
         a, b, c = (x.astype(wide) for x in parts[:3])
-        scores = np.matmul(a, np.swapaxes(b, -1, -2)) * wide.type(scale)
-        if mask:
-            is_bool = mask[0].dtype == np.bool_
-            scores = np.where(parts[3], scores, -np.inf) if is_bool else scores + parts[3]
-        if causal:
-            scores = np.where(np.tri(rows[0], keys[0], dtype=bool), scores, -np.inf)
         with np.errstate(invalid="ignore"):
-            top = scores.max(-1, keepdims=True)
-            top = np.where(np.isneginf(top), 0, top) if safe else top
-            shares = np.exp(scores - top)
-            total = shares.sum(-1, keepdims=True)
-            shares = shares / (np.where(total == 0, 1, total) if safe else total)
-            return np.matmul(shares, c).astype(q.dtype)
+            return np.matmul(_shares(a, b, parts[3:], scale, causal, safe), c).astype(q.dtype)
+
+
+@op
+class attention_grad(Op):
+    """Gradients of `attention` for q, k and v from g, that of its result -> `shape`, all three.
+
+    The attributes of `attention`, and further: g is read at (start, row stride, *batch strides) of
+    `given`; `made` says the same of the gradients for q, k and v in the result, which they fill;
+    along depth and width all are contiguous. Those of q and k are multiplied by `gains`.
+    """
+
+    differentiable = False
+
+    def type(q, k, v, g, *mask, given, made, gains, shape, **attrs):
+        of_result = attention.type(q, k, v, *mask, **attrs)
+        require(attrs["depth"][1] in (1, 0), "attention_grad: k is contiguous along depth")
+        require(g.dtype is q.dtype, f"attention_grad: g has q's type, got {g} for {q}")
+        batch, rows, keys = attrs["batch"], attrs["rows"][0], attrs["keys"][0]
+        depth, width = attrs["depth"][0], attrs["width"]
+        result = TensorType(tuple(shape), q.dtype)
+        extents = ((rows, width), (rows, depth), (keys, depth), (keys, width))
+        places = zip((g, *[result] * 3), (given, *made), extents, strict=True)
+        for x, place, (lines, length) in places:
+            walk = _place_walk(batch, place, lines, length)
+            last = place[0] + sum((extent - 1) * stride for extent, stride in walk)
+            ok = min(place) >= 0 and last < x.size and (x is g or _is_injective(walk))
+            require(ok, f"attention_grad: {place} is no place in {x}")
+        total = of_result.size // (rows * width) * (rows * depth + keys * (depth + width))
+        require(total == result.size, f"attention_grad: fills {total} elements of {result}")
+        return result
+
+    def eval(q, k, v, g, *mask, batch, rows, keys, depth, width, starts, scale, causal, safe,
+             given, made, gains, shape):  # fmt: skip
+        walks = _walks(batch, rows, keys, depth, width)
+        wide = np.promote_types(q.dtype, np.float32)
+        parts = [
+            strided(x.ravel()[start:], walk)
+            for x, walk, start in zip((q, k, v, *mask), walks, starts, strict=False)
+        ]
+        a, b, c = (x.astype(wide) for x in parts[:3])
+        walk = _place_walk(batch, given, rows[0], width)
+        slope = strided(g.ravel()[given[0] :], walk).astype(wide)
+        with np.errstate(invalid="ignore"):
+            shares = _shares(a, b, parts[3:], scale, causal, safe)
+            pulled = np.matmul(slope, np.swapaxes(c, -1, -2))
+            pulled = shares * (pulled - (pulled * shares).sum(-1, keepdims=True))
+            results = (
+                np.matmul(pulled, b) * wide.type(gains[0]),
+                np.matmul(np.swapaxes(pulled, -1, -2), a) * wide.type(gains[1]),
+                np.matmul(np.swapaxes(shares, -1, -2), slope),
+            )
+        out = np.zeros(shape, q.dtype)
+        for place, value in zip(made, results, strict=True):
+            walk = _place_walk(batch, place, *value.shape[-2:])
+            strides = [stride * out.itemsize for _, stride in walk]
+            view = out.reshape(-1)[place[0] :]
+            np.lib.stride_tricks.as_strided(view, value.shape, strides)[...] = value
+        return out
+
+
+def _shares(q, k, mask, scale, causal: bool, safe: bool) -> np.ndarray:
+    """softmax(scale * q k^T + mask)."""
+    scores = np.matmul(q, np.swapaxes(k, -1, -2)) * q.dtype.type(scale)
+    for x in mask:
+        scores = np.where(x, scores, -np.inf) if x.dtype == np.bool_ else scores + x
+    if causal:
+        scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
+    top = scores.max(-1, keepdims=True)
+    top = np.where(np.isneginf(top), 0, top) if safe else top
+    shares = np.exp(scores - top)
+    total = shares.sum(-1, keepdims=True)
+    return shares / (np.where(total == 0, 1, total) if safe else total)
+
+
+def _place_walk(batch, place, lines: int, length: int) -> list[tuple[int, int]]:
+    """(extent, stride) of the batch, the rows and the contiguous axis of one gradient."""
+    _, row, *strides = place
+    extents = [e for e, *_ in batch]
+    require(len(strides) == len(extents), f"attention_grad: {place} needs a stride per batch loop")
+    return [*zip(extents, strides, strict=True), (lines, row), (length, 1)]
+
+
+def _is_injective(walk: list[tuple[int, int]]) -> bool:
+    """Whether no two positions are one element: each stride is beyond all of the finer loops."""
+    reach = 0
+    for stride, extent in sorted((s, e) for e, s in walk if e > 1):
+        if stride <= reach:
+            return False
+        reach += (extent - 1) * stride
+    return True
 
 
 def _walks(batch, rows, keys, depth, width) -> list[list[tuple[int, int]]]:

@@ -29,7 +29,10 @@ Any chain of +, -, *, / with values that only vary along the channel axis is `y 
 s and t over channels; then `conv(x, w) * s + t` is `conv(x, w * s) + t`. The vectors must come from
 small tensors (no more elements than channels) without any reduction, as parameters and running
 statistics do, so `hoist` can move `w * s` out of the call. The chain must be the only reader.
-Establishes: no scaling per channel right after a conv. Needs: gradients taken, calls inlined.
+A large weight with many terms per result is left as it is: scaling costs little beside the sum, and
+what is packed is then the weight itself, which need not be kept twice (see unpack.py).
+Establishes: at most one scaling per channel right after a conv. Needs: gradients taken, calls
+inlined.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ from ..rewrite import full_node
 from ..types import TensorType
 
 AFFINE = frozenset({"add", "sub", "mul", "div", "neg"})
+LARGE, MANY = 1 << 16, 64  # bytes of a weight; terms of a sum
 
 
 class Affine(NamedTuple):
@@ -73,15 +77,32 @@ def fold_batchnorm(graph: Graph) -> Graph:
 
 
 def _scaled(chain: Affine, x: Node, w: Node) -> Node:
-    """conv(x, w * scale) + shift"""
+    """conv(x, w * scale) + shift, or conv(x, w) * scale + shift for a large weight."""
+    if _stays(w):
+        conv = build_node(OPS["conv"], (x, w), chain.conv.attrs, chain.conv.loc)
+        conv = build_node(OPS["mul"], (conv, _along(chain.scale, conv)), {}, chain.node.loc)
+        return _shifted(conv, chain)
     column = reshape(chain.scale, shape=(w.shape[0],) + (1,) * (len(w.shape) - 1))
     weight = w * expand(column, shape=w.shape)
     conv = build_node(OPS["conv"], (x, weight), chain.conv.attrs, chain.conv.loc)
+    return _shifted(conv, chain)
+
+
+def _stays(w: Node) -> bool:
+    """Whether a weight is a large input, and its sums are long."""
+    return w.op is None and w.type.nbytes >= LARGE and w.type.size >= MANY * w.shape[0]
+
+
+def _shifted(conv: Node, chain: Affine) -> Node:
     if chain.shift is None:
         return conv
-    shape = (1, w.shape[0]) + (1,) * (len(w.shape) - 2)
-    bias = expand(reshape(chain.shift, shape=shape), shape=conv.shape)
-    return build_node(OPS["add"], (conv, bias), {}, chain.node.loc)
+    return build_node(OPS["add"], (conv, _along(chain.shift, conv)), {}, chain.node.loc)
+
+
+def _along(vector: Node, conv: Node) -> Node:
+    """A vector over channels, for each pixel."""
+    shape = (1, conv.shape[1]) + (1,) * (len(conv.shape) - 2)
+    return expand(reshape(vector, shape=shape), shape=conv.shape)
 
 
 def _chain(conv: Node, users: dict, outputs: set[Node]) -> Affine:

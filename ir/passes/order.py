@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..graph import Graph, Node
+from ..graph import Graph, Node, toposort
 from ..index import Index, linear
 
 
@@ -31,6 +31,19 @@ def slice_offset(node: Node) -> int:
     x = node.inputs[0]
     start = tuple(Index((), n) for n in node.attrs["start"])
     return linear(start, x.shape).const * x.dtype.itemsize
+
+
+def scheduled(graph: Graph) -> list[Node]:
+    """The nodes, those of outputs that can be ready early in front: what they need dies early.
+
+    In a training step the update of a late layer's weight then runs when its gradient is there, not
+    when the gradients of all layers are.
+    """
+    depth: dict[Node, int] = {}
+    for node in graph.nodes:
+        depth[node] = 1 + max((depth.get(x, 0) for x in node.inputs), default=0)
+    outputs = sorted(graph.outputs, key=lambda y: depth.get(y, 0))
+    return [n for n in toposort(outputs) if n.op is not None]
 
 
 def with_updates_early(graph: Graph) -> list[Node]:
@@ -63,7 +76,7 @@ def with_updates_early(graph: Graph) -> list[Node]:
                 if not waiting[later]:
                     ready.append(later)
 
-    for node in graph.nodes:
+    for node in scheduled(graph):
         if node not in targets and not (node.name == "get" and node.inputs[0] in targets):
             run(node)
     left = dict.fromkeys(targets)  # those without anything to wait for, or waiting for each other

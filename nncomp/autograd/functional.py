@@ -48,6 +48,59 @@ def hessian(func: Callable, inputs: Any, create_graph: bool = False) -> Any:
     return jacobian(gradient, inputs, create_graph)
 
 
+def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False) -> tuple[Any, Any]:
+    """The outputs of `func(*inputs)`, and its Jacobian times `v`: one tensor per output.
+
+    `v` has the shapes of the inputs; it may be left out for a single input of one element.
+    """
+    with enable_grad():
+        xs = _leaves(inputs, create_graph)
+        outputs = func(*xs)
+        ys = _tuple(outputs)
+        us = tuple((y.detach() * 0).requires_grad_() for y in ys)
+        found = _rows_of(_rows_of(ys, xs, us, True), us, _directions(xs, v), create_graph)
+    single = not isinstance(outputs, (tuple, list))
+    if not create_graph:
+        ys = tuple(y.detach() for y in ys)
+    return (ys[0], found[0]) if single else (ys, found)
+
+
+def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False) -> tuple[Any, Any]:
+    """The output of the scalar `func(*inputs)`, and its Hessian times `v`: one tensor per input."""
+    with enable_grad():
+        xs = _leaves(inputs, create_graph)
+        y = func(*xs)
+        if y._type.size != 1:
+            raise RuntimeError(
+                f"The function given to hvp should return a scalar, got shape {list(y.shape)}"
+            )
+        gradients = _rows_of((y,), xs, (None,), True)
+        found = _rows_of(gradients, xs, _directions(xs, v), create_graph)
+    y = y if create_graph else y.detach()
+    return y, found if isinstance(inputs, (tuple, list)) else found[0]
+
+
+vhp = hvp  # the Hessian is symmetric
+
+
+def _directions(xs: Sequence, v: Any) -> tuple:
+    """`v` as one tensor per input; RuntimeError if it is left out or does not fit."""
+    if v is None:
+        if len(xs) != 1 or xs[0]._type.size != 1:
+            raise RuntimeError(
+                "The vector v can only be None if the input to the user-provided function is a "
+                "single Tensor with a single element."
+            )
+        return (xs[0].detach() * 0 + 1,)
+    vs = _tuple(v)
+    if [x._type.shape for x in xs] != [y._type.shape for y in vs]:
+        raise RuntimeError(
+            f"v has shapes {[list(y.shape) for y in vs]}, but the inputs have "
+            f"{[list(x.shape) for x in xs]}"
+        )
+    return vs
+
+
 def _tuple(value: Any) -> tuple:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
@@ -88,4 +141,4 @@ def _blocks(y: Any, xs: Sequence, create_graph: bool) -> tuple:
     )
 
 
-__all__ = ["hessian", "jacobian", "vjp"]
+__all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]

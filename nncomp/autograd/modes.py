@@ -11,13 +11,22 @@ import inspect
 import threading
 from typing import Any
 
+from ..ir.types import bfloat16
+
 
 class _State(threading.local):
-    """What this thread is doing; `tracer` is the Tracer of the graph being recorded, or None."""
+    """What this thread is doing; `tracer` is the Tracer of the graph being recorded, or None.
+
+    `autocast` is the dtype to which matrix products round their operands, or None, and
+    `autocast_dtype` the one that the next `autocast` takes by default.
+    """
 
     grad_enabled = True
     inference = False
     tracer: Any = None
+    autocast: Any = None
+    autocast_dtype: Any = bfloat16
+    autocast_cache: dict | None = None
 
 
 state = _State()

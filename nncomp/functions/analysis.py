@@ -12,6 +12,7 @@ import numpy as np
 from ..autograd.modes import state
 from ..ir import ops
 from ..ir import types as dt
+from .autocasting import full_precision
 from .base import constant, is_tensor, like, numpy_names, wrap_dim
 from .creation import from_numpy
 from .join import cat, stack
@@ -194,6 +195,7 @@ def nanmedian(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 _BETWEEN = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
+@full_precision
 def quantile(
     input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *,
     interpolation: str = "linear", out: Any = None,
@@ -205,6 +207,7 @@ def quantile(
     return _quantiles(input, q, dim, keepdim, interpolation, False)
 
 
+@full_precision
 def nanquantile(
     input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *,
     interpolation: str = "linear", out: Any = None,

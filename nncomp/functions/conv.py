@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..ir import ops
+from .autocasting import lowered
 from .base import pair
 from .promotion import expand_to
 
@@ -79,6 +80,7 @@ def _conv(
     dilation: Any = 1, groups: int = 1,
 ) -> Any:  # fmt: skip
     """Cross-correlation of (N, C, *S) or (C, *S) with weight (O, C / groups, *K); bias (O)."""
+    input, weight, bias = lowered(input, weight, bias)
     _check_conv(f"conv{n}d", input, weight, n, groups, False)
     stride = at_least("stride", pair(stride, n, "stride"), 1)
     dilation = at_least("dilation", pair(dilation, n, "dilation"), 1)
@@ -101,6 +103,7 @@ def _conv_transpose(
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Any:  # fmt: skip
     """The adjoint of conv: (N, C, *S) with weight (C, O / groups, *K) gives (N, O, *S')."""
+    input, weight, bias = lowered(input, weight, bias)
     _check_conv(f"conv_transpose{n}d", input, weight, n, groups, True)
     stride = at_least("stride", pair(stride, n, "stride"), 1)
     dilation = at_least("dilation", pair(dilation, n, "dilation"), 1)

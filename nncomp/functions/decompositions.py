@@ -9,6 +9,8 @@ from collections import namedtuple
 from importlib import import_module
 from typing import Any
 
+from .autocasting import full_precision
+
 _SVD = namedtuple("svd", "U S V")
 _Triangular = namedtuple("triangular_solve", "solution cloned_coefficient")
 
@@ -80,6 +82,7 @@ def svd(input: Any, some: bool = True, compute_uv: bool = True) -> Any:
     return _SVD(u, s, vh.transpose(-2, -1))
 
 
+@full_precision
 def triangular_solve(
     input: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..ir import ops
+from .autocasting import lowered
 from .base import is_tensor
 from .linalg import _strict
 from .promotion import expand_to, reshaped
@@ -159,6 +160,8 @@ def _contract(left: tuple, right: tuple, keep: set[str], sizes: dict[str, int]) 
     result = [*batch, *free_a, *free_b]
     x, y = ordered(x, a, [*batch, *free_a, *inner]), ordered(y, b, [*batch, *inner, *free_b])
     n, k, m = math.prod(shape(free_a)), math.prod(shape(inner)), math.prod(shape(free_b))
+    if inner:
+        x, y = lowered(x, y)
     if inner and (free_a or free_b):
         lead = shape(batch)
         product = _strict(reshaped(x, (*lead, n, k)), reshaped(y, (*lead, k, m)))

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..ir import ops
 from ..ir import types as dt
+from .autocasting import promoted
 from .base import constant, create, is_tensor, like, no_out, wrap_dim
 from .promotion import broadcast_shapes, cast, expand_to, reshaped
 from .selection import where
@@ -191,6 +192,7 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1
 
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
     """`input` with source[..., j, ...] stored at position index[j] along `dim`."""
+    input, source = promoted(input, source)
     axis, index = wrap_dim(dim, len(input.shape)), _index_line("index_copy", index)
     return ops.index_put(input, index, source, axis=axis)
 

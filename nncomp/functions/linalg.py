@@ -9,6 +9,7 @@ from typing import Any
 from ..ir import ops
 from ..ir import types as dt
 from .arithmetic import add, mul
+from .autocasting import full_precision, lowered
 from .base import is_tensor, no_out, wrap_dim
 from .promotion import broadcast_shapes, cast, expand_to, reshaped
 
@@ -39,7 +40,10 @@ def _check_inner(a: Any, b: Any) -> None:
 def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
     """Matrix product; vectors become a row or column, leading dims are batches and broadcast."""
     no_out("matmul", out)
-    a, b = input, other
+    return _product(*lowered(input, other))
+
+
+def _product(a: Any, b: Any) -> Any:
     _check_dtypes(a, b)
     if not a.shape or not b.shape:
         raise RuntimeError(
@@ -106,7 +110,7 @@ def mv(input: Any, vec: Any) -> Any:
         raise RuntimeError(
             f"size mismatch, got input ({rows}), mat ({rows}x{columns}), vec ({vec.shape[0]})"
         )
-    return matmul(input, vec)
+    return _product(input, vec)
 
 
 def dot(input: Any, tensor: Any) -> Any:
@@ -153,6 +157,7 @@ def _combined(input: Any, product: Any, beta: float, alpha: float) -> Any:
 
 def addmm(input: Any, mat1: Any, mat2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
     """beta * input + alpha * (mat1 @ mat2)."""
+    input, mat1, mat2 = lowered(input, mat1, mat2)
     return _combined(input, mm(mat1, mat2), beta, alpha)
 
 
@@ -163,11 +168,13 @@ def addmv(input: Any, mat: Any, vec: Any, *, beta: float = 1, alpha: float = 1) 
 
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
     """beta * input + alpha * bmm(batch1, batch2)."""
+    input, batch1, batch2 = lowered(input, batch1, batch2)
     return _combined(input, bmm(batch1, batch2), beta, alpha)
 
 
 def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
     """beta * input + alpha * (sum of the products of the batch)."""
+    input, batch1, batch2 = lowered(input, batch1, batch2)
     product = bmm(batch1, batch2)
     return _combined(input, ops.sum(product, axes=(0,)), beta, alpha)
 
@@ -187,6 +194,7 @@ def chain_matmul(*matrices: Any) -> Any:
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """input @ weight.T + bias."""
+    input, weight, bias = lowered(input, weight, bias)
     rank = len(weight.shape)
     turned = ops.permute(weight, dims=(1, 0)) if rank == 2 else weight
     y = matmul(input, turned)
@@ -195,6 +203,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
 
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     """Sum of products over pairs of dims: the last `dims` of a and the first of b, or two lists."""
+    a, b = lowered(a, b)
     if is_tensor(dims):
         dims = dims.tolist()
     if isinstance(dims, int):
@@ -238,6 +247,7 @@ def kron(input: Any, other: Any) -> Any:
     return reshaped(mul(a, b), tuple(n * m for n, m in zip(left, right, strict=True)))
 
 
+@full_precision
 def trace(input: Any) -> Any:
     """Sum of the diagonal of a matrix."""
     from .reduce import sum
@@ -265,6 +275,7 @@ def cross(input: Any, other: Any, dim: int = -1) -> Any:
     )
 
 
+@full_precision
 def cdist(x1: Any, x2: Any, p: float = 2.0) -> Any:
     """Distances of all pairs of rows of (..., n, m) and (..., k, m)."""
     from .statistics import vector_norm

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from ..ir import ops
+from .autocasting import full_precision
 from .base import constant, like, pair
 from .conv import at_least
 from .promotion import expand_to
@@ -84,6 +85,7 @@ def max_pool2d(
     )
 
 
+@full_precision
 def max_pool3d(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
@@ -142,6 +144,7 @@ def avg_pool2d(
     )
 
 
+@full_precision
 def avg_pool3d(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,

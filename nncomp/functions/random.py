@@ -24,11 +24,14 @@ from ..random_state import next_key
 from .base import check_sizes, constant, default_float, is_tensor, like, no_out, shape_argument
 from .creation import _known, finished
 from .promotion import cast, expand_to
+from .random_fill import Part, fill
 
 _BITS = {dt.float32: 24, dt.float16: 11, dt.bfloat16: 8}
 
 
 def _words(shape: tuple[int, ...], generator: Any) -> Any:
+    if isinstance(generator, Part):
+        return generator.words(shape)
     return ops.random_bits(next_key(generator), shape=shape)
 
 
@@ -215,15 +218,23 @@ def uniform_(self: Any, a: float = 0.0, b: float = 1.0, *, generator: Any = None
         raise RuntimeError(
             f"uniform_ expects to return a [from, to) range, but found from={a} > to={b}"
         )
-    u = uniform(tuple(self.shape), self.dtype, generator)
-    return assign(self, u if (a, b) == (0, 1) else u * (b - a) + a)
+
+    def values(shape: tuple[int, ...], source: Any) -> Any:
+        u = uniform(shape, self.dtype, source)
+        return u if (a, b) == (0, 1) else u * (b - a) + a
+
+    return fill(self, values, generator)
 
 
 def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
     """Fill with normal numbers."""
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-    return assign(self, standard_normal(tuple(self.shape), self.dtype, generator) * std + mean)
+
+    def values(shape: tuple[int, ...], source: Any) -> Any:
+        return standard_normal(shape, self.dtype, source) * std + mean
+
+    return fill(self, values, generator)
 
 
 def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:

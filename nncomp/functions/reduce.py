@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ..ir import DType, ops
 from ..ir import types as dt
+from .autocasting import full_precision
 from .base import constant, like, no_out, numpy_names, reduced_axes, wrap_dim
 from .promotion import cast
 
@@ -84,6 +85,7 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     return sum(clean, dim, keepdim, dtype=dtype)
 
 
+@full_precision
 @numpy_names
 def prod(
     input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..autograd.function import Function
 from ..autograd.modes import state
+from ..functions.autocasting import full_precision
 from ..functions.linalg import matmul
 from ..functions.rearrange import diag_embed, tril
 from ..functions.reduce import sum
@@ -72,6 +73,7 @@ class _Cholesky(Function):
         return (half + mT(half)) * 0.5
 
 
+@full_precision
 def cholesky(A: Any, *, upper: bool = False, out: Any = None) -> Any:
     """Lower triangular L with A = L L^T (upper: its transpose); LinAlgError if there is none."""
     square("cholesky", A)
@@ -79,6 +81,7 @@ def cholesky(A: Any, *, upper: bool = False, out: Any = None) -> Any:
     return mT(factor) if upper else factor
 
 
+@full_precision
 def cholesky_ex(
     A: Any, *, upper: bool = False, check_errors: bool = False, out: Any = None
 ) -> cholesky_ex_result:
@@ -87,6 +90,7 @@ def cholesky_ex(
     return cholesky_ex_result(cholesky(A, upper=upper), info)
 
 
+@full_precision
 def cholesky_solve(input: Any, L: Any, upper: bool = False, *, out: Any = None) -> Any:
     """X with A X = input for the matrix A whose Cholesky factor is `L`."""
     lower = mT(L) if upper else L
@@ -94,6 +98,7 @@ def cholesky_solve(input: Any, L: Any, upper: bool = False, *, out: Any = None) 
     return solve_triangular(mT(lower), half, upper=True)
 
 
+@full_precision
 def cholesky_inverse(L: Any, upper: bool = False, *, out: Any = None) -> Any:
     """The inverse of the matrix whose Cholesky factor is `L`."""
     return cholesky_solve(identity(L).expand(L.shape), L, upper)
@@ -126,6 +131,7 @@ class _QR(Function):
         return mT(_Solve.apply(r, mT(inner))), None
 
 
+@full_precision
 def qr(A: Any, mode: str = "reduced", *, out: Any = None) -> qr_result:
     """(Q, R) with A = Q R; mode "complete" has square Q, "r" leaves Q out (empty)."""
     matrix("qr", A)
@@ -165,6 +171,7 @@ class _Eigh(Function):
         return matmul(v, matmul(inner, mT(v))), None
 
 
+@full_precision
 def eigh(A: Any, UPLO: str = "L", *, out: Any = None) -> eigh_result:
     """(eigenvalues, eigenvectors) of symmetric matrices, reading the triangle `UPLO`."""
     square("eigh", A)
@@ -173,6 +180,7 @@ def eigh(A: Any, UPLO: str = "L", *, out: Any = None) -> eigh_result:
     return eigh_result(*_Eigh.apply(A, UPLO.upper()))
 
 
+@full_precision
 def eigvalsh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
     """The eigenvalues of symmetric matrices, in ascending order."""
     return eigh(A, UPLO).eigenvalues
@@ -211,6 +219,7 @@ class _SVD(Function):
         return total, None
 
 
+@full_precision
 def svd(
     A: Any, full_matrices: bool = True, *, driver: str | None = None, out: Any = None
 ) -> svd_result:
@@ -237,6 +246,7 @@ class _SingularValues(Function):
         return matmul(u * grad[..., None, :], vh)
 
 
+@full_precision
 def svdvals(A: Any, *, driver: str | None = None, out: Any = None) -> Any:
     """The singular values, in descending order."""
     return _SingularValues.apply(matrix("svdvals", A))
@@ -269,6 +279,7 @@ def _tolerance(A: Any, rtol: Any) -> float:
     return max(A.shape[-2:]) * finfo(A.dtype).eps if rtol is None else float(rtol)
 
 
+@full_precision
 def pinv(
     A: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False, rcond: Any = None,
     out: Any = None,
@@ -280,6 +291,7 @@ def pinv(
     return _Pinv.apply(A, _tolerance(A, rcond if rtol is None else rtol))
 
 
+@full_precision
 def matrix_rank(
     A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None,
     out: Any = None,
@@ -302,6 +314,7 @@ class lstsq_result(NamedTuple):
     singular_values: Any
 
 
+@full_precision
 def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> lstsq_result:
     """The X for which the norm of A X - B is least (and of these the shortest)."""
     matrix("lstsq", A)

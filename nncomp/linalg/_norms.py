@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd.function import Function
+from ..functions.autocasting import as_given, full_precision, lowered
 from ..functions.base import wrap_dim
 from ..functions.join import cat
 from ..functions.linalg import matmul
@@ -90,6 +91,7 @@ def norm(
     return matrix_norm(A, ord, dims, keepdim, dtype=dtype)
 
 
+@full_precision
 def cond(A: Any, p: Any = None, *, out: Any = None) -> Any:
     """The condition number: norm(A) norm(A^-1), for 2 (None) from singular values."""
     if p in (None, 2, -2):
@@ -151,6 +153,7 @@ def _exponential(a: np.ndarray) -> np.ndarray:
     return result
 
 
+@as_given
 def matrix_exp(A: Any) -> Any:
     """The exponential of square matrices."""
     return _MatrixExp.apply(square("matrix_exp", A))
@@ -197,6 +200,7 @@ def _product(parts: list[Any], cuts: dict[tuple[int, int], int], i: int, j: int)
 
 def vecdot(x: Any, y: Any, *, dim: int = -1, out: Any = None) -> Any:
     """The sum of products along `dim`."""
+    x, y = lowered(x, y)
     return sum(x * y, dim)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..autograd.function import Function
 from ..autograd.modes import state
+from ..functions.autocasting import as_given, full_precision
 from ..functions.join import stack
 from ..functions.linalg import matmul
 from ..functions.promotion import broadcast_shapes, expand_to, reshaped
@@ -116,6 +117,7 @@ def _cofactor_matrix(a: np.ndarray) -> np.ndarray:
     return turned[..., None, None] * ((u * others[..., None, :]) @ vh)
 
 
+@as_given
 def det(A: Any, *, out: Any = None) -> Any:
     """The determinant of each matrix."""
     square("det", A)
@@ -140,6 +142,7 @@ class _Slogdet(Function):
         return grad[..., None, None] * mT(inv(a))
 
 
+@as_given
 def slogdet(A: Any, *, out: Any = None) -> slogdet_result:
     """(sign, log of the size) of the determinant of each matrix; (0, -inf) for singular ones."""
     square("slogdet", A)
@@ -168,6 +171,7 @@ class _Inverse(Function):
         return -matmul(turned, matmul(grad, turned))
 
 
+@full_precision
 def inv(A: Any, *, out: Any = None) -> Any:
     """The inverse of each matrix; LinAlgError for a singular one."""
     square("inv", A)
@@ -178,6 +182,7 @@ def _info(A: Any) -> Any:
     return made(np.zeros(tuple(A.shape[:-2]), np.int32), np.dtype(np.float32))
 
 
+@full_precision
 def inv_ex(A: Any, *, check_errors: bool = False, out: Any = None) -> inv_ex_result:
     """(inverse, info); singular matrices raise LinAlgError, so that info is always 0."""
     return inv_ex_result(inv(A), _info(A))
@@ -197,6 +202,7 @@ class _Solve(Function):
         return -matmul(right, mT(x)), right
 
 
+@full_precision
 def solve(A: Any, B: Any, *, left: bool = True, out: Any = None) -> Any:
     """X with A X = B (X A = B if not `left`); B may be a (batch of) vector(s).
 
@@ -242,6 +248,7 @@ def solve_ex(
     return solve_ex_result(solve(A, B, left=left), _info(A))
 
 
+@as_given
 def solve_triangular(
     A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False,
     out: Any = None,
@@ -265,6 +272,7 @@ def _solved(a: Any, b: Any) -> Any:
     return _Solve.apply(*(expand_to(x, (*lead, *x.shape[-2:])) for x in (a, b)))
 
 
+@full_precision
 def tensorinv(A: Any, ind: int = 2, *, out: Any = None) -> Any:
     """The inverse of A as a map from its last dims to its first `ind` ones."""
     front, back = tuple(A.shape[:ind]), tuple(A.shape[ind:])
@@ -279,6 +287,7 @@ def tensorinv(A: Any, ind: int = 2, *, out: Any = None) -> Any:
     return ops.reshape(inv(reshaped(A, (rows, rows))), shape=(*back, *front))
 
 
+@full_precision
 def tensorsolve(A: Any, B: Any, dims: Any = None, *, out: Any = None) -> Any:
     """X with tensordot(A, X, X.ndim) = B; the dims `dims` of A are moved to its end first."""
     if dims is not None:

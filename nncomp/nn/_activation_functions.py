@@ -13,6 +13,7 @@ from typing import Any
 
 import nncomp
 
+from ..functions.autocasting import lowered
 from ..tensor import Tensor
 
 _SQRT_HALF = math.sqrt(0.5)
@@ -63,6 +64,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """leaky_relu with a learned slope, one in all or one per channel (dimension 1)."""
+    input, weight = lowered(input, weight)
     if weight.numel() != 1:
         channels = input.shape[1] if input.dim() > 1 else 1
         if channels != weight.numel():

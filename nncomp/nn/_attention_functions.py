@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import nncomp
 
+from ..functions.autocasting import lowered
 from ..tensor import Tensor
 from ._activation_functions import softmax, widened
 
@@ -56,6 +57,7 @@ def scaled_dot_product_attention(
     to (*, heads, L, S) and is True where a key takes part, or added if it is float. ``scale`` is
     1 / sqrt(E) by default; ``enable_gqa`` repeats heads of key and value to those of query.
     """
+    query, key, value, attn_mask = lowered(query, key, value, attn_mask)
     if is_causal and attn_mask is not None:
         raise RuntimeError(
             "_scaled_dot_product_attention: Explicit attn_mask should not be set when "

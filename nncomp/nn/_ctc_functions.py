@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import nncomp
 
 from ..autograd.modes import state
+from ..functions.autocasting import in_float32
 from ..ir import Graph, Node, input_node, ops
 from ..ir.types import DType, TensorType, bool_
 from ..tensor import Tensor
@@ -176,6 +177,7 @@ def ctc_loss(
     other. The mean divides each loss by its target length first. ``zero_infinity`` makes losses of
     impossible targets 0. The gradient is torch's: that of log_softmax is part of it.
     """
+    (log_probs,) = in_float32(log_probs)
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
     if targets.is_floating_point():

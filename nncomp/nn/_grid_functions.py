@@ -13,6 +13,7 @@ from typing import Any
 
 import nncomp
 
+from ..functions.autocasting import in_float32
 from ..tensor import Tensor
 from ._resample_functions import cubic_weights
 
@@ -201,6 +202,7 @@ def grid_sample(
 
     Also (N, C, D, H, W) at (N, D', H', W', 3). ``padding_mode`` says what lies outside.
     """
+    input, grid = in_float32(input, grid)
     _check(input, grid, mode, padding_mode)
     sampler = _Sampler(input, padding_mode, _default_align(align_corners, "grid_sample"))
     axes = [grid.select(-1, number) for number in reversed(range(sampler.n))]

@@ -10,6 +10,7 @@ import warnings
 
 import nncomp
 
+from ..functions.autocasting import in_float32
 from ..functions.masks import known_values
 from ..tensor import Tensor
 from ._activation_functions import log_softmax, logsigmoid
@@ -53,6 +54,7 @@ def mse_loss(
     reduction: str = "mean", weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """(input - target)^2, reduced; with ``weight`` the mean is a weighted one."""
+    input, target, weight = in_float32(input, target, weight)
     reduction = _reduction(size_average, reduce, reduction)
     _warn_if_broadcast(input, target)
     difference = input - target
@@ -64,6 +66,7 @@ def l1_loss(
     reduction: str = "mean", weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """|input - target|, reduced; with ``weight`` the mean is a weighted one."""
+    input, target, weight = in_float32(input, target, weight)
     reduction = _reduction(size_average, reduce, reduction)
     _warn_if_broadcast(input, target)
     return _weighted(nncomp.abs(input - target), weight, reduction)
@@ -84,6 +87,7 @@ def huber_loss(
     weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Half the square where |input - target| < delta, else linear (Huber, 1964), reduced."""
+    input, target, weight = in_float32(input, target, weight)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     _warn_if_broadcast(input, target)
@@ -97,6 +101,7 @@ def smooth_l1_loss(
     reduction: str = "mean", beta: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """huber_loss divided by ``beta``; l1_loss for beta = 0 (Girshick, 2015)."""
+    input, target = in_float32(input, target)
     reduction = _reduction(size_average, reduce, reduction)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
@@ -120,6 +125,7 @@ def binary_cross_entropy(
     reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """-t log(x) - (1 - t) log(1 - x), each log being at least -100, reduced."""
+    input, target, weight = in_float32(input, target, weight)
     reduction = _reduction(size_average, reduce, reduction)
     _expect_same_size(input, target, "binary_cross_entropy")
     log_yes = nncomp.clamp(nncomp.log(input), min=-100.0)
@@ -133,6 +139,7 @@ def binary_cross_entropy_with_logits(
     reduce: bool | None = None, reduction: str = "mean", pos_weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """binary_cross_entropy of sigmoid(input), without underflow; ``pos_weight`` scales t = 1."""
+    input, target, weight, pos_weight = in_float32(input, target, weight, pos_weight)
     reduction = _reduction(size_average, reduce, reduction)
     _expect_same_size(input, target, "binary_cross_entropy_with_logits")
     log_yes = logsigmoid(input)
@@ -150,6 +157,7 @@ def kl_div(
 
     reduction="batchmean" divides the sum by the batch size, which is the divergence itself.
     """
+    input, target = in_float32(input, target)
     reduction = _reduction(size_average, reduce, reduction)
     if log_target:
         loss = nncomp.exp(target) * (target - input)
@@ -218,6 +226,7 @@ def nll_loss(
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """-input at the target class; ``input`` (N, C, *) or (C), ``target`` without C; reduced."""
+    input, weight = in_float32(input, weight)
     reduction = _reduction(size_average, reduce, reduction)
     classes = _ClassTarget(input, target, weight, ignore_index)
     return classes.reduced(classes.pick(input), reduction)
@@ -232,6 +241,7 @@ def cross_entropy(
 
     ``label_smoothing`` mixes the target with the uniform distribution (Szegedy et al., 2016).
     """
+    input, target, weight = in_float32(input, target, weight)
     reduction = _reduction(size_average, reduce, reduction)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(

@@ -12,6 +12,7 @@ from typing import Any
 
 import nncomp
 
+from ..functions.autocasting import in_float32
 from ..tensor import Tensor
 from ._activation_functions import logsigmoid
 from ._distance_functions import pairwise_distance
@@ -35,6 +36,7 @@ def cosine_embedding_loss(
     reduce: Flag = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """1 - cos where target is 1, max(0, cos - margin) where it is -1; inputs (N, D) or (D)."""
+    input1, input2, target = in_float32(input1, input2, target)
     reduction = _reduction(size_average, reduce, reduction)
     if target.dim() not in (0, 1):
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
@@ -56,6 +58,7 @@ def margin_ranking_loss(
     reduce: Flag = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """max(0, -target * (input1 - input2) + margin); target is 1 or -1."""
+    input1, input2, target = in_float32(input1, input2, target)
     reduction = _reduction(size_average, reduce, reduction)
     if not input1.dim() == input2.dim() == target.dim():
         raise RuntimeError(
@@ -70,6 +73,7 @@ def hinge_embedding_loss(
     reduce: Flag = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """x where target is 1, max(0, margin - x) where it is -1."""
+    input, target = in_float32(input, target)
     reduction = _reduction(size_average, reduce, reduction)
     far = nncomp.where(target == 1, 0.0, _positive(margin - input))
     near = nncomp.where(target == -1, 0.0, input)
@@ -81,6 +85,7 @@ def soft_margin_loss(
     reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """log(1 + exp(-target * x)); target is 1 or -1."""
+    input, target = in_float32(input, target)
     reduction = _reduction(size_average, reduce, reduction)
     return _reduced(-logsigmoid(target * input), reduction)
 
@@ -109,6 +114,7 @@ def multi_margin_loss(
     size_average: Flag = None, reduce: Flag = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """Mean of max(0, margin - x[y] + x[i])^p over the classes i other than y; (N, C) or (C)."""
+    input, weight = in_float32(input, weight)
     reduction = _reduction(size_average, reduce, reduction)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
@@ -144,6 +150,7 @@ def multilabel_margin_loss(
 
     ``target`` lists classes; those after the first -1 do not count.
     """
+    (input,) = in_float32(input)
     reduction = _reduction(size_average, reduce, reduction)
     if tuple(target.shape) != tuple(input.shape):
         raise RuntimeError(
@@ -173,6 +180,7 @@ def poisson_nll_loss(
 
     ``full`` adds Stirling's approximation of log(target!) where target > 1.
     """
+    input, target = in_float32(input, target)
     reduction = _reduction(size_average, reduce, reduction)
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
@@ -258,6 +266,7 @@ def triplet_margin_loss(
     reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """triplet_margin_with_distance_loss for the p-norm (Schroff et al., 2015)."""
+    anchor, positive, negative = in_float32(anchor, positive, negative)
     reduction = _reduction(size_average, reduce, reduction)
 
     def distance(a: Tensor, b: Tensor) -> Tensor:

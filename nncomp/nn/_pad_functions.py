@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import nncomp
 
+from ..functions.autocasting import in_float32
 from ..tensor import Tensor
 
 _COMBINATIONS = (
@@ -43,6 +44,8 @@ def pad(
             f"Padding size {len(widths)} is not supported for {input.dim()}D input tensor."
             + _COMBINATIONS
         )
+    if mode == "replicate" or (mode == "reflect" and dims < 3):
+        (input,) = in_float32(input)
     result = input
     sides = [(widths[2 * number], widths[2 * number + 1]) for number in range(dims)]
     for number, (before, after) in enumerate(sides):

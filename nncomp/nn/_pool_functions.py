@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 
 import nncomp
 
+from ..functions.autocasting import as_given, full_precision
 from ..tensor import Tensor
 
 
+@as_given
 def _mean_in_cells(x: Tensor, dim: int, out: int) -> Tensor:
     """Average dimension ``dim`` down to ``out`` cells; cell i is [i*n//out, ceil((i+1)*n/out))."""
     size = x.shape[dim]
@@ -50,6 +52,6 @@ def _adaptive_avg_pool(name: str, n: int) -> Callable:
 
 adaptive_avg_pool1d = _adaptive_avg_pool("adaptive_avg_pool1d", 1)
 adaptive_avg_pool2d = _adaptive_avg_pool("adaptive_avg_pool2d", 2)
-adaptive_avg_pool3d = _adaptive_avg_pool("adaptive_avg_pool3d", 3)
+adaptive_avg_pool3d = full_precision(_adaptive_avg_pool("adaptive_avg_pool3d", 3))
 
 __all__ = ["adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"]

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import nncomp
 
+from ..autograd import modes
+from ..functions.autocasting import lowered
 from ..ir import Graph, Node, input_node, ops
 from ..ir.types import DType, TensorType, bool_
 from ..tensor import Tensor
@@ -141,6 +143,16 @@ def input_share(mode: str, x: Tensor, weights: Weights) -> Tensor:
     return nncomp.nn.functional.linear(x, weights.ih, bias)
 
 
+def _cast_together(
+    mode: str, gates: Tensor, state: Sequence[Tensor], weights: Weights
+) -> tuple[Tensor, Sequence[Tensor], Weights]:
+    """The operands of a loop in one dtype, as autocast has it."""
+    if mode != "GRU":
+        return lowered(gates)[0], lowered(*state), Weights(*lowered(*weights))
+    dtype = state[0].dtype
+    return gates.to(dtype), state, Weights(*(w if w is None else w.to(dtype) for w in weights))
+
+
 def run_direction(
     mode: str, gates: Tensor, state: Sequence[Tensor], weights: Weights, reverse: bool,
     mask: Tensor | None = None,
@@ -148,8 +160,11 @@ def run_direction(
     """Run the loop over ``gates`` (time, batch, chunks * hidden) from the ``state`` (h[, c]).
 
     Returns all h (time, batch, output) and the final state. ``mask`` (time, batch, 1) is False
-    where a sequence has ended.
+    where a sequence has ended. Under autocast a GRU computes in the dtype of its state, as its new
+    state is a mean of the old one and another; the others in that of matrix products.
     """
+    if modes.state.autocast is not None:
+        gates, state, weights = _cast_together(mode, gates, state, weights)
     length, batch, width = gates.shape
     sizes = _Sizes(
         mode, batch, width // CHUNKS[mode], weights.hh.shape[1], gates.dtype,

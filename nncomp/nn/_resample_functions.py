@@ -16,6 +16,7 @@ import numpy as np
 
 import nncomp
 
+from ..functions.autocasting import as_given
 from ..tensor import Tensor
 from ._pool_functions import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
@@ -113,6 +114,7 @@ def _filter(mode: str, x: np.ndarray) -> np.ndarray:
 _REACH = {"bilinear": 1.0, "bicubic": 2.0, "lanczos": 3.0}
 
 
+@as_given
 def _antialiased(
     x: Tensor, dim: int, out: int, factor: float | None, align: bool, mode: str
 ) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import nncomp
 
+from ..functions.autocasting import as_given
 from ..tensor import Tensor
 from ._activation_functions import finish
 
@@ -23,6 +24,7 @@ def ntuple(value: Size, n: int) -> tuple[int, ...]:
     return (int(value),) * n
 
 
+@as_given
 def bilinear(
     input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 import nncomp
 
 from ..functions import avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d, max_pool3d
+from ..functions.autocasting import full_precision
 from ..tensor import Tensor
 from ._structure_functions import Size, ntuple
 
@@ -69,7 +70,7 @@ def _original(index: Tensor, places: list[list[int]], space: Sequence[int]) -> T
 
 adaptive_max_pool1d = _adaptive_max_pool("adaptive_max_pool1d", 1)
 adaptive_max_pool2d = _adaptive_max_pool("adaptive_max_pool2d", 2)
-adaptive_max_pool3d = _adaptive_max_pool("adaptive_max_pool3d", 3)
+adaptive_max_pool3d = full_precision(_adaptive_max_pool("adaptive_max_pool3d", 3))
 
 
 def _lp_pool(n: int) -> Callable:
@@ -164,7 +165,9 @@ def _fractional_max_pool(n: int) -> Callable:
     return pool
 
 
-fractional_max_pool2d, fractional_max_pool3d = (_fractional_max_pool(n) for n in (2, 3))
+fractional_max_pool2d, fractional_max_pool3d = (
+    full_precision(_fractional_max_pool(n)) for n in (2, 3)
+)
 
 
 # -- max_unpool -----------------------------------------------------------------------------------
@@ -229,7 +232,7 @@ def _max_unpool(n: int) -> Callable:
     return unpool
 
 
-max_unpool1d, max_unpool2d, max_unpool3d = (_max_unpool(n) for n in (1, 2, 3))
+max_unpool1d, max_unpool2d, max_unpool3d = (full_precision(_max_unpool(n)) for n in (1, 2, 3))
 
 
 def _with_indices(pool: Callable, name: str) -> Callable:

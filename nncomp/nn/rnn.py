@@ -14,6 +14,7 @@ from typing import Any
 
 import nncomp
 
+from ..autograd import modes
 from ..tensor import Tensor
 from . import functional as F
 from . import init
@@ -154,7 +155,7 @@ class RNNBase(Module):
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Raise torch's errors for an input of wrong dtype or size."""
         dtype = self._flat_weights[0].dtype
-        if input.dtype is not dtype:
+        if input.dtype is not dtype and modes.state.autocast is None:
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({dtype}). Convert "
                 f"input: input.to({dtype}), or convert model: model.to({input.dtype})"

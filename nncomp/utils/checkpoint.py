@@ -13,6 +13,7 @@ from typing import Any
 
 import nncomp
 
+from ..amp import autocast_mode
 from ..autograd import engine
 from ..autograd.modes import enable_grad, state
 from ..autograd.tape import AccumulateGrad, Edge, TapeNode, edge_of
@@ -111,6 +112,7 @@ class _Call:
     ) -> None:
         self.function, self.args, self.kwargs = function, args, kwargs
         self.key, self.context, self.check = key, context, check
+        self.mode = autocast_mode.present()
         self.types: list[Any] = []
 
     def again(self) -> list[Tensor]:
@@ -119,7 +121,7 @@ class _Call:
         if self.key is not None:
             default_generator.set_state(self.key)
         try:
-            with enable_grad(), self.context:
+            with enable_grad(), self.mode, self.context:
                 result = self.function(*self.args, **self.kwargs)
         finally:
             if self.key is not None:

@@ -6,9 +6,10 @@ there. `ptx` gives the code as text, `driver` says whether it could run on this 
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-from .device import require_cpu
+from ..device import require_cpu
 
 
 def is_available() -> bool:
@@ -22,7 +23,7 @@ def driver() -> str:
     With NNCOMP_PTX_DEVICE=simulator that is the interpreter. Raises DeviceError (a RuntimeError)
     with what is missing: the package cuda-bindings, a driver, or a GPU.
     """
-    from .backends.ptx.device import get_device
+    from ..backends.ptx.device import get_device
 
     return get_device().name
 
@@ -32,8 +33,8 @@ def ptx(model: Any, *args: Any, **kwargs: Any) -> str:
 
     One module per kernel, for the GPU that NNCOMP_PTX_TARGET names (sm_80 by default).
     """
-    from .compiler import compile
-    from .signature import signature
+    from ..compiler import compile
+    from ..signature import signature
 
     compiled = compile(model, backend="ptx")
     function = getattr(compiled, "_compiled_forward", compiled)
@@ -97,3 +98,10 @@ def memory_allocated(device: Any = None) -> int:
 def max_memory_allocated(device: Any = None) -> int:
     """0: no CUDA memory was in use."""
     return 0
+
+
+def __getattr__(name: str) -> Any:
+    """The module `amp`, imported when it is first used."""
+    if name == "amp":
+        return import_module(".amp", __name__)
+    raise AttributeError(f"module 'nncomp.cuda' has no attribute '{name}'")
