@@ -19,6 +19,7 @@ from .device import Call, DeviceError
 STAGING = 32 << 20  # bytes of pinned memory that copies go through
 ALIGN = 64
 STATIC_SHARED = 48 << 10  # bytes of dynamic shared memory that need no permission
+LONGEST = 20_000  # kernels of a graph
 LOG = 8192  # bytes of the compiler's messages that are kept
 
 
@@ -173,10 +174,14 @@ class CudaDevice:
         return found
 
     def capture(self, calls: Sequence[Call]) -> Callable[[], None]:
-        """A CUDA graph of the calls, one after the other; the function launches it."""
+        """A CUDA graph of the calls, one after the other; the function launches it.
+
+        Very many calls, as of nested loops, are launched one by one instead: a graph of them would
+        take more memory and time to make than it saves.
+        """
         self._enter()
-        if not calls:
-            return lambda: None
+        if len(calls) > LONGEST:
+            return lambda: self._launch_all(calls)
         graph = self._do("cuGraphCreate", 0)
         before: list[Any] = []
         for call in calls:
@@ -189,6 +194,13 @@ class CudaDevice:
             self._do("cuGraphLaunch", ready, self.stream)
 
         return replay
+
+    def _launch_all(self, calls: Sequence[Call]) -> None:
+        self._enter()
+        for call in calls:
+            sizes = (*call.launch.grid, *call.launch.block, call.launch.shared)
+            values = call.pointers, (ctypes.c_void_p,) * len(call.pointers)
+            self._do("cuLaunchKernel", self._function(call), *sizes, self.stream, values, 0)
 
     def _node(self, call: Call) -> Any:
         node, launch = self.cu.CUDA_KERNEL_NODE_PARAMS(), call.launch

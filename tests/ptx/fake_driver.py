@@ -134,6 +134,13 @@ class FakeDriver:
         self.pending.extend(lambda n=node: self._run(n) for node in graph)
         return (OK,)
 
+    def cuLaunchKernel(self, function, gx, gy, gz, bx, by, bz, shared, stream, values, extra):  # noqa: N802
+        self.cuGraphLaunch([SimpleNamespace(
+            func=function, gridDimX=gx, gridDimY=gy, gridDimZ=gz, blockDimX=bx, blockDimY=by,
+            blockDimZ=bz, sharedMemBytes=shared, kernelParams=values,
+        )], stream)  # fmt: skip
+        return (OK,)
+
     def _run(self, node) -> None:
         module, name = node.func
         values, types = node.kernelParams
