@@ -1,7 +1,8 @@
 """The CUDA driver through NVIDIA's `cuda-bindings` (`pip install "nncomp[cuda]"`).
 
 The primary context of the device is used, so that pointers mean the same to other libraries in the
-process. Copies go through pinned memory on one stream; a program is one CUDA graph of kernel nodes
+process. Copies go through pinned memory on one stream, which waits for the default stream and the
+other way round, as other libraries use that one; a program is one CUDA graph of kernel nodes
 in a row, made at its first run. All errors become a DeviceError that says what failed.
 """
 
@@ -41,7 +42,7 @@ class CudaDevice:
     def __init__(self, driver: Any = None, ordinal: int = 0):
         self.cu = driver if driver is not None else load_driver()
         self._start(ordinal)
-        self.stream = self._do("cuStreamCreate", self.cu.CUstream_flags.CU_STREAM_NON_BLOCKING)
+        self.stream = self._do("cuStreamCreate", self.cu.CUstream_flags.CU_STREAM_DEFAULT)
         self._staging = int(self._do("cuMemHostAlloc", STAGING, 0))
         self._used = 0  # bytes of the staging memory that copies in flight read
         self._functions: dict[tuple[int, str], tuple[Any, Any]] = {}  # with the module, by its id
@@ -124,6 +125,11 @@ class CudaDevice:
                 done += size
         self._finish(pending)
 
+    def copy_between(self, target: int, source: int, nbytes: int) -> None:
+        """Copy on the stream, after what was started on it and on the default stream."""
+        self._enter()
+        self._do("cuMemcpyDtoDAsync", target, source, nbytes, self.stream)
+
     def _finish(self, pending: list[tuple[int, int, int]]) -> None:
         self.synchronize()
         for target, staged, size in pending:
@@ -180,6 +186,8 @@ class CudaDevice:
         take more memory and time to make than it saves.
         """
         self._enter()
+        if not calls:
+            return lambda: None
         if len(calls) > LONGEST:
             return lambda: self._launch_all(calls)
         graph = self._do("cuGraphCreate", 0)

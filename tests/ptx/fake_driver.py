@@ -19,7 +19,7 @@ NAMES = {OUT_OF_MEMORY: "CUDA_ERROR_OUT_OF_MEMORY", INVALID_PTX: "CUDA_ERROR_INV
 class FakeDriver:
     """The functions of the driver API that the backend uses; `calls` lists their names."""
 
-    CUstream_flags = SimpleNamespace(CU_STREAM_NON_BLOCKING=1)
+    CUstream_flags = SimpleNamespace(CU_STREAM_DEFAULT=0)
     CUjit_option = SimpleNamespace(
         CU_JIT_ERROR_LOG_BUFFER=5, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES=6
     )
@@ -92,6 +92,13 @@ class FakeDriver:
     def cuMemcpyDtoHAsync(self, target, source, nbytes, stream):  # noqa: N802
         def copy() -> None:
             host(target, nbytes)[:] = self.memory.get(source, np.uint8, nbytes)
+
+        self.pending.append(copy)
+        return (OK,)
+
+    def cuMemcpyDtoDAsync(self, target, source, nbytes, stream):  # noqa: N802
+        def copy() -> None:
+            self.memory.write(target, self.memory.get(source, np.uint8, nbytes))
 
         self.pending.append(copy)
         return (OK,)
