@@ -80,6 +80,10 @@ CASES = {  # name: (function, arrays)
     "vectors of float16": (lambda x, y: x.half() * y.half(), [normal(64, 32), normal(64, 32)]),
     "odd length": (lambda x, y: x * y, [normal(7, 31), normal(7, 31)]),
     "more than a wave": (lambda x: x.relu(), [normal(1100, 1001)]),
+    "sorted long rows": (lambda x: (x * 50).floor().argsort(-1, descending=True, stable=True),
+                         [normal(2, 700)]),
+    "sorted columns": (lambda x: x.sort(0)[0], [normal(513, 3)]),
+    "sorted int64": (lambda x: (x * 9).long().sort(-1, stable=True)[1], [normal(300)]),
     "sorted": (lambda x: x.sort(-1)[0], [normal(3, 40)]),
 }  # fmt: skip
 TOLERANCE = {"float16": 4e-3, "bfloat16": 3e-2}
