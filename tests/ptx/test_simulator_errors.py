@@ -98,8 +98,8 @@ def test_ordered_accesses_are_no_race(name):
 
 TEXT = {
     "opcode": ("wobble.b32 %r5, %r1;", "opcode 'wobble' is not supported"),
-    "modifier": ("add.wide.s32 %r5, %r1, %r1;", "modifier .wide of 'add' is not supported"),
-    "type": ("add.b32 %r5, %r1, %r1;", "type .b32 is not supported here"),
+    "modifier": ("add.wide.s32 %r5, %r1, %r1;", ".wide.s32 is no form of 'add'"),
+    "type": ("add.b32 %r5, %r1, %r1;", ".b32 is no form of 'add'"),
     "width": ("add.s64 %rd5, %rd1, %r1;", "%r1 has 32 bits but 64 are expected"),
     "undeclared": ("add.s32 %r5, %r1, %x7;", "'%x7' is not known here"),
     "label": ("bra NOWHERE;", "no label 'NOWHERE'"),
