@@ -35,7 +35,10 @@ class GradientPrograms:
         graph = owner.graph
         self.joint = joint(_cut(owner), [names[i] for i in wrt])
         floats = [i for i, t in enumerate(self.types) if t.dtype.is_floating_point]
-        self.split = split_backward(run_pipeline(self.joint), len(graph.outputs), len(floats))
+        whole = run_pipeline(self.joint)
+        if hasattr(self.backend, "before_split"):
+            whole = self.backend.before_split(whole)
+        self.split = split_backward(whole, len(graph.outputs), len(floats))
         self.forward = self.backend.compile(self.split.forward)
         self.passed = [names.index(n) for n in self.split.passed]
         self.floats = floats

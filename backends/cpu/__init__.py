@@ -163,6 +163,14 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
     return Runner(recipe, iter(objects), lambda: stages, constant)
 
 
+def before_split(graph: Graph) -> Graph:
+    """A graph of forward and backward together, before each becomes a program of its own: what
+    takes both to be seen."""
+    from .layout_attention import fuse_attention
+
+    return fuse_attention(graph, host_target())
+
+
 def _stages(graph: Graph, *rest) -> Stages:
     from .stages import Stages
 
