@@ -64,7 +64,7 @@ def reference(f, *xs):
 def test_products(name):
     f, left, right, expected = CASES[name]
     a, b = draw(*left), draw(*right)
-    compiled = nncomp.compile(f)
+    compiled = nncomp.compile(f, options={"winograd": False})
     y = compiled(a, b)
     assert ("paired=True" in kernels(compiled)) is expected
     exact = reference(f, a, b)
@@ -72,6 +72,28 @@ def test_products(name):
     # float32 sums rounded once: half a unit of bfloat16, and a little for the sums
     limit = 2.0**-8 * abs(exact) + 2.0**-18 * abs(exact).max()
     assert (abs(y.float().numpy() - exact) <= limit).all()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_winograd_of_rounded_operands(dtype):
+    dtype = getattr(nncomp, dtype)
+    a, b = (draw(*s).float().to(dtype) for s in ((2, 64, 16, 16), (64, 64, 3, 3)))
+    g = draw(2, 64, 16, 16).float().to(dtype)
+
+    def both(a, b, g):
+        a, b = a.detach().requires_grad_(), b.detach().requires_grad_()
+        y = F.conv2d(a, b, padding=1)
+        return (y, *nncomp.autograd.grad(y, (a, b), g))
+
+    compiled = nncomp.compile(both)
+    found, expected = compiled(a, b, g), both(a.double(), b.double(), g.double())
+    assert "winograd" in kernels(compiled)
+    for y, exact in zip(found, expected, strict=True):
+        assert y.dtype is dtype
+        scale = abs(exact.detach().numpy()).max()
+        np.testing.assert_allclose(
+            y.detach().double().numpy(), exact.detach().numpy(), rtol=2.0**-7, atol=1e-3 * scale
+        )
 
 
 @needs_pairs
