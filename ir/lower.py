@@ -244,13 +244,13 @@ def lower_argsort(node: Node, name: str) -> Kernel:
     source, out = Buffer("x0", 0, node.inputs[0].type), Buffer("y0", 1, node.type)
     axis, descending = node.attrs["axis"], node.attrs["descending"]
     if node.type.shape[axis] <= PAIRS * source.type.dtype.itemsize:
-        return _argsort_by_pairs(source, out, axis, descending, name)
+        return argsort_by_pairs(source, out, axis, descending, name)
     buffers = source, out, Buffer("workspace", 2, node.type)
     domain, _ = domain_of(node.type.shape)
     return Kernel(name, "sort", buffers, 2, domain, (), Sort(source, axis, descending))
 
 
-def _argsort_by_pairs(source: Buffer, out: Buffer, axis: int, descending: bool, name: str):
+def argsort_by_pairs(source: Buffer, out: Buffer, axis: int, descending: bool, name: str) -> Kernel:
     """Each element counts those that come before it and writes its index at that place."""
     shape = out.type.shape
     domain, idx = domain_of(shape)

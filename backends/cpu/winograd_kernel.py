@@ -50,7 +50,7 @@ class WinogradKernel(ContractKernel):
         self.zeros = self._zeros()
         self.hoist(self.fixed)
         if self.is_long:
-            self._fill_frame()
+            self.fill_frame()
         with e.loop(begin, end, hint="unit") as unit:
             rows, columns = unravel(
                 e, unit.index, [shape.blocking.tile_units, shape.blocking.panel_units]

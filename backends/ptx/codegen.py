@@ -15,6 +15,7 @@ from .guard import UnsupportedOnGpu
 from .kernel import Code, Facts
 from .scatter_kernel import ScatterKernel
 from .schedule import choose
+from .sort_kernel import SortKernel
 from .target import Target
 from .tile_kernel import TileKernel, tiles_of
 
@@ -31,6 +32,8 @@ def kernel_code(kernel: Kernel, target: Target, facts: Facts, precision: str = "
         return ScatterKernel(PtxEmitter(index_type(kernel)), kernel, facts).write()
     if not any(b.type.size for b in kernel.buffers[len(kernel.buffers) - kernel.outputs :]):
         return NOTHING
+    if kernel.kind == "sort":
+        return SortKernel(PtxEmitter(index_type(kernel)), kernel, facts).write()
     product = product_code(kernel, target, facts, precision)
     if product is not None:
         return product

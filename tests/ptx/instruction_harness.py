@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
-
 from nncomp.backends.ptx.simulator import Memory, load
 
 BITS = {"float16": 16, "bfloat16": 16, "float32": 32, "float64": 64}
