@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .flatten import Both, Inverted, Many, Mem, Op, Place, Reg, Special
+from .legal import problem
 from .state import LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, Fault, State
 from .syntax import Number, PtxError, type_bits
 
@@ -257,6 +258,9 @@ def decode(op: Op, implicit: frozenset[int] = frozenset()) -> tuple[Run, Decoder
     d = Decoder(op, implicit)
     if decoder is None:
         raise d.error(f"opcode {op.opcode!r} is not supported.")
+    wrong = problem(op.opcode, op.mods)
+    if wrong:
+        raise d.error(wrong)
     try:
         run = decoder(d)
     except PtxError as error:
