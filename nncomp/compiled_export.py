@@ -200,6 +200,11 @@ def export_step(step: Any, args: Sequence[Any], name: str) -> Export:
         raise ValueError(
             "with train_step=, `inputs` are those of a step: the model's inputs, then the target"
         )
+    if step.accumulation.calls > 1:
+        raise ValueError(
+            f"the step accumulates gradients over {step.accumulation.calls} calls, which are two "
+            "programs; export one made with accumulate=1"
+        )
     with enable_grad():
         leaves, key = signature(tuple(args), {})
     with step._lock:
