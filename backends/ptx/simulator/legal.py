@@ -142,7 +142,8 @@ def too_wide(mods: tuple[str, ...]) -> str:
     count = next((int(m[1:]) for m in mods if m in ("v2", "v4", "v8")), 1)
     bits = type_bits(mods[-1])
     near = set(mods) & {"shared", "shared::cta", "local", "const", "param"}
-    if count * bits > (128 if near or bits < 32 else 256) or (count == 8 and (near or bits != 32)):
+    most = 128 if near or bits < 32 else 256
+    if count * bits > most or (count == 8 and (near or bits != 32)):
         return f"a vector of {count} times {bits} bits is too wide."
     if near and any(m.startswith("L1::") for m in mods):
         return "eviction hints are for global memory."
