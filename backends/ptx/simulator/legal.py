@@ -123,6 +123,7 @@ def pattern(opcode: str) -> re.Pattern:
     return re.compile("|".join(f"({form})" for form in forms))
 
 
+@cache
 def problem(opcode: str, mods: tuple[str, ...]) -> str:
     """What is wrong with an opcode's modifiers, or "" if they are legal or not listed here."""
     text = ".".join(mods)
