@@ -39,6 +39,7 @@ from typing import Any
 
 from nncomp.ir.graph import Graph, Node, build_node, with_operands
 from nncomp.ir.op import OPS
+from nncomp.ir.types import DType, float32
 
 from .attention_backward import match_gradients
 from .attention_geometry import Geometry, settled
@@ -61,8 +62,11 @@ def fuse_attention(graph: Graph, target: Target) -> Graph:
     return fuse_attention_where(graph, fits, target)
 
 
-def fuse_attention_where(graph: Graph, fits: Fits, target: Target | None = None) -> Graph:
-    """The same for any machine: `fits` says of the attributes whether there is a kernel.
+def fuse_attention_where(
+    graph: Graph, fits: Fits, target: Target | None = None, dtypes: tuple[DType, ...] = (float32,)
+) -> Graph:
+    """The same for any machine: `fits` says of the attributes whether there is a kernel for one of
+    `dtypes`.
 
     Without a `target` what gradients are taken of is left as it is.
     """
@@ -72,7 +76,7 @@ def fuse_attention_where(graph: Graph, fits: Fits, target: Target | None = None)
     backward: dict[Node, Backward] = {}
     for node in graph.nodes:
         made = backward[node].part(node, new) if node in backward else None
-        found = match_attention(node)
+        found = match_attention(node, dtypes)
         if found and are_private(found.inner, [node], users, results):
             made = _lower(found, node, new, shapes, fits)
         elif target and found and (pulled := match_gradients(node, found, users, results)):

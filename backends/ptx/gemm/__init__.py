@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from nncomp.ir.graph import Graph
 from nncomp.ir.loops import Kernel
-from nncomp.ir.types import float32
+from nncomp.ir.types import bfloat16, float16, float32
 
 from ...cpu.layout_attention import fuse_attention_where
 from ..expressions import index_type
 from ..kernel import Code, Facts
 from ..target import Target
 from .attention import AttentionKernel, Geometry
+from .attention_mma import MmaAttention
+from .attention_simt import SimtAttention
 from .plan import choose_tile, memory_dtype
 from .product import PRODUCTS, find_product
 from .product_kernel import ProductKernel
@@ -24,6 +26,11 @@ from .split import split_products
 __all__ = ["PRECISIONS", "PRODUCTS", "lower_products", "product_code"]
 
 PRECISIONS = ("strict", "tf32", "tf32x3")
+ATTENTION: dict[str, type[AttentionKernel]] = {
+    "float32": SimtAttention,
+    "float16": MmaAttention,
+    "bfloat16": MmaAttention,
+}
 FIRST = 80  # compute capability of the first devices with cp.async and mma.sync of bfloat16
 
 
@@ -33,7 +40,10 @@ def lower_products(graph: Graph, target: Target) -> Graph:
     A pass before `fuse`, which must be told of PRODUCTS; see attention.py and split.py.
     """
     if target.sm >= FIRST:
-        graph = fuse_attention_where(graph, lambda attrs: Geometry(**attrs).fits)
+        dtypes = (float32, float16, bfloat16)
+        graph = fuse_attention_where(
+            graph, lambda attrs: Geometry(**attrs).fits, dtypes=dtypes
+        )
     return split_products(graph)
 
 
@@ -52,10 +62,10 @@ def product_code(
     if target.sm < FIRST:
         return None
     if kernel.kind == "attention":
-        is_float = kernel.buffers[0].type.dtype is float32
-        if not is_float or not Geometry(**kernel.extra.geometry).fits:
+        writer = ATTENTION.get(kernel.buffers[0].type.dtype.name)
+        if writer is None or not Geometry(**kernel.extra.geometry).fits:
             return None
-        return AttentionKernel(kernel, facts.aligned).code()
+        return writer(kernel, facts.aligned).code()
     if index_type(kernel) != "i32":
         return None
     product = find_product(kernel)
