@@ -43,6 +43,9 @@ RUNTIME = {
                 "31, -1;\nN:\nbra N;\nM:\nshfl.sync.idx.b32 %r5, %r1, 0, 31, -1;", "",
                 "waits for lanes of its warp that never get here"),
     "endless": ("L:\nbra L;", "", "no end after 500 steps"),
+    "guard": ("@%p1 add.s32 %r5, %r1, 1;", "", "guarded by a predicate that was never written"),
+    "branch": ("@%p1 bra L;\nL:", "", "branches on a predicate that was never written"),
+    "carry": ("addc.u32 %r5, %r1, %r1;", "", "a carry that nothing set"),
     "trap": ("setp.eq.u32 %p1, %r1, 5;\n@%p1 trap;", "", r"thread \(5, 0, 0\): trap"),
     "table": ("T: .branchtargets L, M;\nL:\nM:\nbrx.idx %r1, T;", "", "past the end of its table"),
     "no wait": (SLOT + "cp.async.ca.shared.global [%r2], [%rd3], 4;\ncp.async.commit_group;\n"
@@ -98,8 +101,8 @@ def test_ordered_accesses_are_no_race(name):
 
 TEXT = {
     "opcode": ("wobble.b32 %r5, %r1;", "opcode 'wobble' is not supported"),
-    "modifier": ("add.wide.s32 %r5, %r1, %r1;", "modifier .wide of 'add' is not supported"),
-    "type": ("add.b32 %r5, %r1, %r1;", "type .b32 is not supported here"),
+    "modifier": ("add.wide.s32 %r5, %r1, %r1;", ".wide.s32 is no form of 'add'"),
+    "type": ("add.b32 %r5, %r1, %r1;", ".b32 is no form of 'add'"),
     "width": ("add.s64 %rd5, %rd1, %r1;", "%r1 has 32 bits but 64 are expected"),
     "undeclared": ("add.s32 %r5, %r1, %x7;", "'%x7' is not known here"),
     "label": ("bra NOWHERE;", "no label 'NOWHERE'"),
@@ -150,6 +153,10 @@ def test_memory_outside_of_buffers():
     memory.free(x)
     with pytest.raises(ValueError):
         memory.write(x, np.arange(2))
+    memory = Memory()
+    memory.free(memory.put(np.arange(4)))
+    fresh = memory.alloc(32)
+    assert not memory.written(fresh, 32)
     big = memory.put(np.arange(1 << 22, dtype=np.int64))
     assert memory.get(big, np.int64, 1 << 22)[-1] == (1 << 22) - 1
 

@@ -150,7 +150,7 @@ class Race:
         old_low, old_high = h.low[cell], h.high[cell]
         state = h.r_epoch[cell], h.r_warp[cell], h.r_time[cell]
         matters = self.unordered(s, low, old_low, *state) | self.unordered(s, low, old_high, *state)
-        matters |= old_low == low
+        matters |= (old_low == low) & (state[0] == self.now(s, low)[0])  # not before a barrier
         h.low[cell] = np.where(matters, np.minimum(low, old_low), low)
         h.high[cell] = np.where(matters, np.maximum(high, old_high), high)
         h.r_strong[cell] = np.where(matters, h.r_strong[cell] & strong, strong)
