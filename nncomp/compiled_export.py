@@ -224,7 +224,7 @@ def _batch_names(model: Any, args: Sequence[Any]) -> list[str]:
 def _state_names(step: TrainStep, traced: Traced) -> dict[str, str]:
     """Names for the optimizer's tensors: `0.weight.exp_avg`."""
     known = {id(p): name for name, p in step.model.named_parameters()}
-    found = {}
+    found: dict[int, str] = {}
     for number, (p, entries) in enumerate(step.optimizer.state.items()):
         owner = known.get(id(p), f"parameter_{number}")
         found |= {id(x): f"{owner}.{key}" for key, x in entries.items() if isinstance(x, Tensor)}

@@ -27,6 +27,7 @@ def make_files(
     cpu: str | Sequence[str] | None,
     embed: bool,
     threads: int | None,
+    prepare: bool,
 ) -> tuple[Files, dict[str, int]]:
     """Content by path, that of `path` first, and sizes in bytes."""
     if kind == "wasm" and target == "host":
@@ -39,7 +40,7 @@ def make_files(
         return {path: data}, {"file": len(data)}
     linker = find_linker(target) if kind == "so" else None
     with export.settings():
-        made = make_object(export.request, levels, embed, threads or 1)
+        made = make_object(export.request, levels, embed, threads or 1, prepare)
     if kind == "wasm":
         return _wasm_files(made, path), _sizes(made)
     stem, name = os.path.splitext(path)[0], export.request.name

@@ -43,7 +43,18 @@ def test_training_example(name, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if name not in TRAINING])
 def test_other_example(name, tmp_path):
-    assert run(EXAMPLES / f"{name}.py", folder=tmp_path).stdout
+    quick = ["--quick"] if '"--quick"' in SCRIPTS[name] else []
+    assert run(EXAMPLES / f"{name}.py", *quick, folder=tmp_path).stdout
+
+
+def test_the_gpt_over_characters_learns_and_writes(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat, and the dog lay by the door. " * 40)
+    arguments = ("--quick", "--text", str(text), "--steps", "120")
+    lines = run(EXAMPLES / "char_gpt.py", *arguments, folder=tmp_path).stdout.splitlines()
+    losses = [float(line.split()[3]) for line in lines if line.startswith("step")]
+    assert len(losses) == 10 and losses[0] > 2 and losses[-1] < 0.6
+    assert re.search("the (cat|mat|dog|door)", lines[-1])
 
 
 def test_a_difference_is_noticed(monkeypatch):

@@ -23,7 +23,7 @@ from ..expressions import Isa, Lanes, Scope
 from ..llvm import Emitter, Value
 from ..map_kernel import store_value
 from ..scalar import memory_type
-from .contract import Contraction, Dim, Plan, make_plan
+from .contract import PAIR, Contraction, Dim, Plan, make_plan
 from .contract_emit import emit_contraction
 
 LONG = 12  # vector instructions of an epilogue that becomes a function
@@ -32,6 +32,8 @@ LONG = 12  # vector instructions of an epilogue that becomes a function
 def contraction_of(extra: Contract) -> Contraction:
     """The strides of a kernel's contraction in the form the micro-kernel generator takes."""
     g = extra.geometry
+    if g.get("paired"):
+        return _paired_contraction(g)
     scalar_a, scalar_b = (memory_type(x.type.dtype.name) for x in (extra.a, extra.b))
     return Contraction(
         batch=tuple(Dim(*d) for d in g["batch"]),
@@ -42,6 +44,20 @@ def contraction_of(extra: Contract) -> Contraction:
         panel_stride=g["panel_stride"],
         a_type=scalar_a,
         b_type=scalar_b,
+    )
+
+
+def _paired_contraction(g: dict) -> Contraction:
+    """A contraction whose elements are pairs of bfloat16, of which each product adds two terms."""
+    return Contraction(
+        batch=tuple(Dim(e, a // 2, b // 2) for e, a, b in g["batch"]),
+        m=tuple(Dim(e, s // 2) for e, s in g["m"]),
+        n=g["n"],
+        k=tuple(Dim(e, a // 2, b // 2) for e, a, b in g["k"]),
+        panel=g["panel"],
+        panel_stride=g["panel_stride"] // 2,
+        a_type=PAIR,
+        b_type=PAIR,
     )
 
 
@@ -73,7 +89,7 @@ class ContractKernel(ArgExpressions):
         b = self._operand(self.extra.b, self.extra.geometry["b_offset"])
         self.hoist(self.fixed)
         if self.is_long:
-            self._fill_frame()
+            self.fill_frame()
         if self.is_long and self.extra.loops[-1] is not None:
             fetch = self._fetch
             emit_contraction(self.e, self.plan, a, b, begin, end, self._call_finisher, fetch)
@@ -126,7 +142,8 @@ class ContractKernel(ArgExpressions):
             store_value(self, s, self.value(s.value))
         self.leave()
 
-    def _fill_frame(self) -> None:
+    def fill_frame(self) -> None:
+        """Store what the functions behind the sums find in their frame."""
         values = [*self.pointers.values(), *map(self.value, self.fixed)]
         self.frame = self.e.emit("ptr", f"alloca [{len(values)} x i64], align 64", "frame")
         for place, value in enumerate(values):

@@ -48,6 +48,9 @@ class WinogradKernel(ContractKernel):
         table = f"alloca [{shape.points} x ptr], align 64"
         self.table = e.emit("ptr", table, "table")
         self.zeros = self._zeros()
+        self.hoist(self.fixed)
+        if self.is_long:
+            self.fill_frame()
         with e.loop(begin, end, hint="unit") as unit:
             rows, columns = unravel(
                 e, unit.index, [shape.blocking.tile_units, shape.blocking.panel_units]

@@ -15,18 +15,21 @@ def minimum_cut(
     edges: Iterable[tuple[N, N]],
     sources: Iterable[N],
     sinks: Iterable[N],
+    price: Mapping[N, int] | None = None,
 ) -> set[N]:
     """The nodes behind the cheapest set of nodes that separates `sinks` from `sources`.
 
     Every path from a source to a sink passes a node of the cut, which may be either end; its cost
-    is the sum of `capacity`. Of several, the cut nearest to the sinks. (Paths by breadth-first
-    search: J. Edmonds and R. M. Karp, 1972.)
+    is the sum of `capacity`, and of `price` for the nodes behind. Of several, the cut nearest to
+    the sinks. (Paths by breadth-first search: J. Edmonds and R. M. Karp, 1972.)
     """
     network = _Network()
     for node, room in capacity.items():
         network.connect((node, 0), (node, 1), room)
     for a, b in edges:
         network.connect((a, 1), (b, 0), ENDLESS)
+    for node, cost in (price or {}).items():
+        network.connect("source", (node, 0), cost)
     for node in sources:
         network.connect("source", (node, 0), ENDLESS)
     for node in sinks:

@@ -88,7 +88,7 @@ def without_bounds(graph: Graph) -> Graph:
 
 # -- intervals -------------------------------------------------------------------------------------
 
-_SAME = {"reshape", "permute", "expand", "slice", "flip", "detach"}
+_SAME = {"reshape", "permute", "expand", "slice", "flip", "detach", "again"}
 
 
 def interval(node: Node, known: dict[Node, Interval]) -> Interval:

@@ -24,9 +24,10 @@ after:
     }
 
 Kernels end at matrix products and their like, so what is read behind one more of them than it was
-computed behind (its level) must be kept in memory, or be computed again. Which elementwise values
-are kept is a minimum cut by bytes between what is in memory anyway and what is read behind, as near
-to the readers as possible (as in functorch: H. He and S. Yu, "Min-cut rematerialization", 2022).
+computed behind (its level) must be kept in memory, or be computed again. What is kept is a minimum
+cut, by bytes and by repeated instructions, between what is in memory anyway and what is read
+behind, as near to the readers as possible (as in functorch: H. He and S. Yu, "Min-cut
+rematerialization", 2022).
 The same operations on the same values: no bit changes.
 Needs: contractions in the form that the backend wants. Establishes: nothing.
 """
@@ -41,6 +42,7 @@ from .cut import ENDLESS, minimum_cut
 from .groups import REDUCTIONS, SCATTER
 
 SMALL = 4096  # elements that may as well be kept
+BYTE = 8  # instructions that may be repeated for a byte that need not be kept
 COSTLY = 64  # instructions of an operation that is never repeated
 VIEWS = frozenset({"reshape", "permute", "expand", "slice"})
 ENDING = frozenset({*CENTERS, *SCATTER, *REDUCTIONS}) - {"sum", "prod", "amax", "argmax"}
@@ -97,11 +99,10 @@ class _Levels:
                     self.kept.add(shown)
 
     def _sink(self, graph: Graph) -> None:
-        """Give elementwise nodes the level of their first reader."""
+        """Give nodes the level of their first reader."""
         users, results = graph.users(), set(graph.outputs)
         for node in reversed(graph.nodes):
-            late = isinstance(node.op, (Elementwise, Creation)) or node.name in VIEWS
-            if late and users[node] and node not in results:
+            if users[node] and node not in results:
                 self.level[node] = min(map(self.reads_at, users[node]))
 
     def reads_at(self, node: Node) -> int:
@@ -124,17 +125,19 @@ class _Levels:
                     edges.append((x, node))
                     stack.append(x)
         sources = [n for n in capacity if not (capacity[n] and _can_repeat(n))]
-        return minimum_cut(capacity, edges, sources, sinks)
+        price = {n: node_cost(n) * n.type.size for n in set(capacity) - set(sources)}
+        return minimum_cut(capacity, edges, sources, sinks, price)
 
     def _cost(self, node: Node) -> int:
-        """Bytes that keeping `node` takes; views are not kept but what they show."""
+        """What keeping `node` costs, in instructions; views are not kept but what they show."""
         if node in self.kept or isinstance(node.op, Creation):
             return 0
-        return ENDLESS if node.name in VIEWS else node.type.nbytes
+        return ENDLESS if node.name in VIEWS else BYTE * node.type.nbytes
 
 
 def _viewed(node: Node) -> Node:
-    while node.name in VIEWS:
+    """What a view or a copy with a frame shows."""
+    while node.name in VIEWS or node.name == "pad":
         node = node.inputs[0]
     return node
 

@@ -19,12 +19,15 @@ from ..nn.parameter import Parameter
 from . import load_operators  # noqa: F401  (fills RULES)
 from .load_file import OnnxLoadError, Tensors, read_model
 from .load_functions import is_function
-from .load_rules import RULES
+from .load_rules import rule_of
 from .load_run import Frame
 from .load_steps import Body, OnnxRunError, Reader, Step
 from .protobuf import dtype_of_number
 
 SMALL = 1024  # elements; constants up to this size are no buffers
+CONVERT = ("Cast", "DequantizeLinear")
+MOVE = ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze",
+        "Tile", "Transpose", "Unsqueeze")  # fmt: skip
 ONLY_SHAPE = ("Shape", "Size")
 
 
@@ -45,7 +48,9 @@ class Program:
             if step.op_type == "BatchNormalization":
                 self.kinds.update(dict.fromkeys(step.inputs[3:], "buffer"))
         self.kinds.update((t.name, t.doc_string) for t in model.graph.initializer if t.doc_string)
-        _check_operators(self, self.body)
+        bodies = [Reader(tensors, {}).function(f, {}) for f in model.functions]
+        _check_operators(self, [self.body, *bodies])
+        _check_widened(self.body, dict(tensors.widened))
 
 
 def load(f: str | os.PathLike | Any) -> OnnxModule:
@@ -210,7 +215,7 @@ def _needed(body: Body) -> tuple[set[str], set[str]]:
     needed: set[str] = set()
     perhaps: set[str] = set()
     for step in reversed(list(body.all_steps())):
-        rule = RULES.get(step.op_type) if not step.domain else None
+        rule = rule_of(step)
         if step.op_type in ONLY_SHAPE:
             continue
         for found in (needed, perhaps):
@@ -237,15 +242,28 @@ def _stored(body: Body) -> Iterator[tuple[str, np.ndarray]]:
             yield step.outputs[0], value
 
 
-def _check_operators(program: Program, body: Body) -> None:
+def _check_operators(program: Program, bodies: list[Body]) -> None:
     """OnnxLoadError that names every operator that cannot be run."""
     unknown: dict[tuple, Step] = {}
-    for step in body.all_steps():
-        has_rule = not step.domain and step.op_type in RULES
-        if not has_rule and not is_function(program, step):
+    for step in (step for body in bodies for step in body.all_steps()):
+        if rule_of(step) is None and not is_function(program, step):
             unknown.setdefault((step.domain, step.op_type), step)
     if unknown:
         raise OnnxLoadError(
             "operators that are not supported here: "
             + "; ".join(step.where() for step in unknown.values())
         )
+
+
+def _check_widened(body: Body, small: dict[str, str]) -> None:
+    """OnnxLoadError where numbers in a small type do more than to be moved and converted."""
+    for step in body.all_steps():
+        found = next((name for name in step.inputs if name in small), None)
+        if found is None or step.op_type in CONVERT:
+            continue
+        if step.op_type not in MOVE:
+            raise OnnxLoadError(
+                f"{step.where()} reads {found!r} of type {small[found]}; values of this type can "
+                f"only be moved ({', '.join(MOVE)}) and converted ({', '.join(CONVERT)})"
+            )
+        small.update(dict.fromkeys(step.outputs, small[found]))

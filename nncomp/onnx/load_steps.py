@@ -6,7 +6,7 @@ branch or loop. `Body.check` refuses what no rule can run, all of it in one mess
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +123,7 @@ class Reader:
     def function(self, proto: Any, attrs: Mapping[str, Any]) -> Body:
         """The body of a function called with `attrs`."""
         own = Reader(self.tensors, {o.domain: o.version for o in proto.opset_import})
-        given = {a.name: own.attribute(a, set(), {}) for a in proto.attribute_proto}
+        given = {a.name: own.attribute(a, set()) for a in proto.attribute_proto}
         given.update(attrs)
         defined = set(proto.input)
         steps = own.steps(proto.node, defined, given)
@@ -158,11 +158,14 @@ class Reader:
                 if attribute.ref_attr_name in given:
                     step.attrs[attribute.name] = given[attribute.ref_attr_name]
                 continue
-            step.attrs[attribute.name] = self.attribute(attribute, defined, given)
+            step.attrs[attribute.name] = self.attribute(attribute, defined, step.outputs)
         return step
 
-    def attribute(self, proto: Any, defined: set[str], given: Mapping[str, Any]) -> Any:
-        """The value of an attribute as Python data."""
+    def attribute(self, proto: Any, defined: set[str], outputs: Sequence[str] = ()) -> Any:
+        """The value of an attribute as Python data; `outputs` are the names of the node's results.
+        """
+        if proto.type == TENSOR:
+            return self.tensors.array_of(proto.t, "".join(outputs[:1]))
         kind = _KINDS.get(proto.type)
         if kind is None:
             raise OnnxLoadError(f"attribute {proto.name!r} has a type that is not supported here")
@@ -173,11 +176,11 @@ def _graph_attribute(reader: Reader, proto: Any, defined: set[str]) -> Body:
     return reader.graph(proto.g, defined)
 
 
+TENSOR = 4  # AttributeProto.AttributeType
 _KINDS: dict[int, Callable[[Reader, Any, set[str]], Any]] = {  # by AttributeProto.AttributeType
     1: lambda r, a, d: a.f,
     2: lambda r, a, d: a.i,
     3: lambda r, a, d: a.s.decode("utf-8", "replace"),
-    4: lambda r, a, d: r.tensors.array_of(a.t),
     5: _graph_attribute,
     6: lambda r, a, d: list(a.floats),
     7: lambda r, a, d: list(a.ints),

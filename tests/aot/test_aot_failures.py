@@ -34,6 +34,7 @@ def folder(tmp_path):
         ({"cpu": ()}, "expected one or more of"),
         ({"target": "aarch64-linux", "cpu": "avx2"}, "expected one or more of baseline"),
         ({"weights": "away"}, "'embed' or 'file'"),
+        ({"prepare": "never"}, "'export' or 'start'"),
         ({"threads": 0}, "positive integer"),
         ({"threads": True}, "positive integer"),
         ({"format": "nnc", "weights": "file"}, "a file .nnc holds its constants"),
