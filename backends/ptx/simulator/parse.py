@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import cache
 
 from .syntax import (
     Address,
@@ -70,6 +71,13 @@ def tokenize(text: str) -> list[tuple[str, str, int]]:
     return tokens
 
 
+@cache
+def named(text: str) -> Name:
+    """A Name, made once."""
+    return Name(text)
+
+
+@cache
 def number(text: str) -> Number:
     """The value of a literal as PTX writes it."""
     lower = text.lower()
@@ -91,6 +99,7 @@ class Parser:
     def __init__(self, text: str):
         self.lines = text.split("\n")
         self.tokens = tokenize(strip_comments(text))
+        self.texts = [token[1] for token in self.tokens] + [""] * 3  # to peek past the end
         self.at = 0
 
     # -- tokens ---------------------------------------------------------------------------------
@@ -100,7 +109,7 @@ class Parser:
         return self.tokens[min(self.at, len(self.tokens) - 1)][2] if self.tokens else 0
 
     def peek(self, ahead: int = 0) -> str:
-        return self.tokens[self.at + ahead][1] if self.at + ahead < len(self.tokens) else ""
+        return self.texts[self.at + ahead]
 
     def next(self) -> str:
         if self.at >= len(self.tokens):
@@ -109,7 +118,7 @@ class Parser:
         return self.tokens[self.at - 1][1]
 
     def take(self, text: str) -> bool:
-        if self.peek() == text:
+        if self.texts[self.at] == text:
             self.at += 1
             return True
         return False
@@ -355,6 +364,10 @@ class Parser:
         return Pair(first, self.operand()) if self.take("|") else first
 
     def operand(self) -> object:
+        kind, text, line = self.tokens[min(self.at, len(self.tokens) - 1)]
+        if kind == "word" and text[0] == "%" and self.texts[self.at + 1] in ",;]})|":
+            self.at += 1
+            return named(text)
         if self.take("["):
             return self.address()
         if self.take("{"):
@@ -366,7 +379,7 @@ class Parser:
         if self.take("-"):
             found = number(self.next())
             return Number(-found.value, found.kind)
-        kind, text, line = self.tokens[self.at]
+        kind, text, line = self.tokens[min(self.at, len(self.tokens) - 1)]
         self.next()
         if kind == "number":
             return number(text)
@@ -392,7 +405,7 @@ class Parser:
         if self.peek()[:1].isdigit():
             base, offset = None, self.integer()
         else:
-            base, offset = Name(self.next()), 0
+            base, offset = named(self.next()), 0
             if self.take("+"):
                 offset = self.integer()
             elif self.take("-"):
