@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from .flatten import Both, Inverted, Many, Mem, Op, Place, Reg, Special
+from .flat import Both, Inverted, Many, Mem, Op, Place, Reg, Special
 from .legal import problem
 from .state import LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, Fault, State
 from .syntax import Number, PtxError, type_bits

@@ -7,8 +7,8 @@ Inlining keeps barriers and warp operations inside of functions exact; recursion
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
+from .flat import Both, Flat, Inverted, Many, Mem, Op, Place, Reg, Special
 from .syntax import (
     Address,
     Function,
@@ -36,80 +36,6 @@ SPECIAL = re.compile(
     r"dynamic_smem_size|total_smem_size)$|%(cluster_ctaid|cluster_nctaid|clusterid|nclusterid)"
     r"\.[xyz]$|%(cluster_ctarank|cluster_nctarank|is_explicit_cluster)$|WARP_SZ$"
 )
-
-
-@dataclass(frozen=True)
-class Reg:
-    index: int
-    bits: int
-    name: str
-
-
-@dataclass(frozen=True)
-class Special:
-    name: str
-
-
-@dataclass(frozen=True)
-class Place:
-    """The address of a variable: `offset` from the start of its space, or from its `symbol`."""
-
-    space: str
-    offset: int
-    symbol: str = ""  # of .global and .const variables, which the memory places
-
-
-@dataclass(frozen=True)
-class Mem:
-    base: Reg | Place | None
-    offset: int
-
-
-@dataclass(frozen=True)
-class Inverted:
-    reg: Reg
-
-
-@dataclass(frozen=True)
-class Both:
-    """d|p"""
-
-    first: object
-    second: object
-
-
-@dataclass(frozen=True)
-class Many:
-    items: tuple
-
-
-@dataclass(slots=True)
-class Op:
-    """One instruction of a flat kernel; `targets` are positions to branch to."""
-
-    opcode: str
-    mods: tuple[str, ...]
-    operands: tuple
-    guard: tuple[int, bool] | None
-    line: int
-    text: str
-    targets: tuple[int, ...] = ()
-
-
-@dataclass
-class Flat:
-    """A kernel ready for decoding."""
-
-    name: str
-    ops: list[Op]
-    registers: list[tuple[str, int]]  # name, bits
-    params: list[tuple[Variable, int]]  # with their offsets
-    param_bytes: int
-    shared_bytes: int
-    local_bytes: int
-    directives: dict[str, tuple[int, ...]]
-    implicit: frozenset[int]
-    shared: dict[str, tuple[int, int]] = field(default_factory=dict)  # name: offset, bytes
 
 
 def align_up(value: int, align: int) -> int:
@@ -191,8 +117,8 @@ class Flattener:
         for op in self.ops:
             op.targets = tuple(self.marks[t] for t in op.targets)
             op.operands = tuple(place_open(operand, shared) for operand in op.operands)
-        return Flat(self.entry.name, self.ops, self.registers, params, offset, shared, self.local_at,
-                    self.entry.directives, frozenset(self.implicit), self.shared)  # fmt: skip
+        return Flat(self.entry.name, self.ops, self.registers, params, offset, shared,
+                    self.local_at, self.entry.directives, frozenset(self.implicit), self.shared)
 
     # -- bodies ---------------------------------------------------------------------------------
 

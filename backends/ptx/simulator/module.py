@@ -50,6 +50,16 @@ class Report:
     lines: frozenset[int] = frozenset()  # of the text that some thread executed
     accesses: list = field(default_factory=list)  # counters.AccessCount of each instruction
 
+    @property
+    def moved(self) -> int:
+        """Bytes of global memory that all requests of the launch move, caches left out."""
+        return sum(access.moved for access in self.accesses)
+
+    @property
+    def conflicts(self) -> int:
+        """Wavefronts of shared memory beyond those of conflict-free accesses."""
+        return sum(access.conflicts for access in self.accesses)
+
 
 class Module:
     """Parsed PTX text; kernels are decoded when they are first launched."""

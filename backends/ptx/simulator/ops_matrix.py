@@ -15,7 +15,7 @@ from .decode import Decoder, Get, Run, opcode
 from .ops_warp import by_warp, of_lanes
 from .rounding import F16, bf16_to_f32
 from .spaces import Access
-from .state import WARP, State
+from .state import SHARED_WINDOW, WARP, State
 
 LANE = np.arange(WARP)
 GROUP, QUAD = LANE // 4, LANE % 4
@@ -191,8 +191,6 @@ def row_access(s: State, address: np.ndarray, count: int) -> tuple[Access, np.nd
 def row_address(s: State, get: Get, space: str) -> np.ndarray:
     address = get(s)
     if space == "generic":
-        from .state import SHARED_WINDOW
-
         address = address - np.uint64(SHARED_WINDOW)
     return address
 

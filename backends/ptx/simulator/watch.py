@@ -8,7 +8,7 @@ import numpy as np
 
 from .blocks import Kernel
 from .counters import Counter
-from .flatten import Op
+from .flat import Op
 from .race import Race
 from .state import State
 from .syntax import type_bits
