@@ -25,7 +25,7 @@ LARGEST = 1e6  # values from which on rounding says nothing about correctness
 
 
 def tolerance_of(graph, arrays) -> float | None:
-    """How far off correct code may be, relative to that of the results; None if anything is huge."""
+    """How far off correct code may be, as a multiple; None if any value is huge."""
     largest = [1.0]
 
     def see(node, value) -> None:
