@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,10 @@ from nncomp.ir.debug import add_switch, debug
 OPTIONS: dict[str, tuple] = {
     "winograd": (True, False),
     "matmul_precision": ("strict", "tf32", "tf32x3"),
+    "memory_limit": (),  # a number of bytes
 }
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20}
+UNITS["GIB"] = 2**30
 
 add_switch(
     "winograd",
@@ -30,6 +34,13 @@ add_switch(
     "strict",
     "GPU code multiplies float32 in float32 (strict), rounded to tf32, or in three parts (tf32x3)",
 )
+add_switch(
+    "memory_limit",
+    int,
+    0,
+    "bytes that intermediate values of a program may take: what does not fit is computed again "
+    "instead of kept; 0: no limit",
+)
 
 
 def check(options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -39,6 +50,9 @@ def check(options: Mapping[str, Any] | None) -> dict[str, Any]:
         if name not in OPTIONS:
             known = ", ".join(OPTIONS)
             raise ValueError(f"compile() got the unknown option {name!r}; there are: {known}")
+        if name == "memory_limit":
+            checked[name] = parse_bytes(value)
+            continue
         allowed = OPTIONS[name]
         if not isinstance(value, type(allowed[0])):
             raise TypeError(f"option {name!r} of compile() is {_listed(allowed)}, got {value!r}")
@@ -49,6 +63,25 @@ def check(options: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _listed(values: tuple) -> str:
     return " or ".join(map(repr if isinstance(values[0], str) else str, values))
+
+
+def parse_bytes(value: Any) -> int:
+    """A number of bytes from an int or a text such as "512MB" or "1.5GiB"; None means 0, no limit.
+
+    TypeError for other types, ValueError for other texts and for less than one byte.
+    """
+    if value is None:
+        return 0
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", value)
+        if found is None or found[2].upper() not in UNITS:
+            raise ValueError(f"memory_limit is a number of bytes or like '512MB', got {value!r}")
+        value = int(float(found[1]) * UNITS[found[2].upper()])
+    elif isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"memory_limit is a number of bytes or like '512MB', got {value!r}")
+    if value < 1:
+        raise ValueError(f"memory_limit must be at least one byte, got {value}")
+    return value
 
 
 class Configured:

@@ -7,10 +7,10 @@ such offsets belong to the call, so that the turns of an unrolled loop run the s
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from .digest import sha256
 from .frames import FRAMED, borders, is_frame, lower_border, lower_framed
 from .graph import Graph, Node, input_node, rebuild
 from .loops import Buffer, Kernel
@@ -124,7 +124,7 @@ def _cached(key: tuple, hint: str, make: Callable[[str], Kernel]) -> Kernel:
     if found is None:
         if len(_KERNELS) >= LIMIT:
             _KERNELS.clear()
-        digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+        digest = sha256(repr(key).encode()).hexdigest()[:16]
         found = _KERNELS[key] = make(f"{hint}_{digest}")
     return found
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
+from .digest import blake2b
 from .index import Index, Var
 from .types import DType, TensorType
 

@@ -44,7 +44,9 @@ RULES: dict[str, Callable[[Node], int]] = {
     "conv": _per_result(lambda n: prod(n.inputs[1].shape[1:])),
     "conv_transpose": lambda n: 2 * n.inputs[0].type.size * prod(n.inputs[1].shape[1:]),
     "conv_weight": lambda n: 2 * n.inputs[1].type.size * prod(n.shape[1:]),
-    "contract": _per_result(lambda n: prod(e for e, *_ in n.attrs["k"])),
+    "contract": _per_result(
+        lambda n: prod(e for e, *_ in n.attrs["k"]) * (2 if n.attrs.get("paired") else 1)
+    ),
     "max_pool": lambda n: n.type.size * prod(n.attrs["kernel"]),
     "argmax_pool": lambda n: n.type.size * prod(n.attrs["kernel"]),
     "depthwise": _per_result(lambda n: prod(n.inputs[1].shape[:-2])),
@@ -146,6 +148,6 @@ def _operands(extra: Any):
         yield from ((x, x.type.size) for x in operands if isinstance(x, Buffer))
         return
     g = extra.geometry
-    shared = (*g["batch"], *g["k"])
-    yield extra.a, prod(e for e, s, *_ in (*shared, *g["m"]) if s)
-    yield extra.b, prod(e for e, _, s in shared if s) * g["n"]
+    shared, terms = (*g["batch"], *g["k"]), 2 if g.get("paired") else 1
+    yield extra.a, prod(e for e, s, *_ in (*shared, *g["m"]) if s) * terms
+    yield extra.b, prod(e for e, _, s in shared if s) * g["n"] * terms

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,18 +66,27 @@ def trace_guarded(
 @contextmanager
 def _no_foreign_draws() -> Iterator[None]:
     """TraceError if Python's or numpy's random numbers are drawn: the graph would freeze them."""
-    python, numpy = random.getstate(), np.random.get_state()
+    python, numpy = random.getstate(), _numpy_state()
     yield
     drawn = "random" if random.getstate() != python else None
-    if drawn is None and any(map(np.any, map(np.not_equal, np.random.get_state()[1:], numpy[1:]))):
+    now = _numpy_state()
+    if drawn is None and any(map(np.any, map(np.not_equal, now[1:], (numpy or now)[1:]))):
         drawn = "numpy.random"
+    if drawn is None and not numpy and now and now[2] != np.random.RandomState().get_state()[2]:
+        drawn = "numpy.random"  # loaded in the traced function, and not as fresh as it was
     if drawn is not None:
         random.setstate(python)
-        np.random.set_state(numpy)
+        if numpy:
+            np.random.set_state(numpy)
         raise TraceError(
             f"the traced function draws from {drawn}, which would happen once, not at each call; "
             "draw with nncomp's functions, or outside and pass the numbers in"
         )
+
+
+def _numpy_state() -> Any:
+    """The state of numpy's global generator; empty while nobody has loaded it (it takes 3 MB)."""
+    return np.random.get_state() if "numpy.random" in sys.modules else ()
 
 
 def _has_state(value: Any) -> bool:

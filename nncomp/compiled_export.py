@@ -127,7 +127,7 @@ def _entries(traced: Traced, roles: dict[str, tuple[str, np.ndarray]] | None = N
             role, array = roles[name]
             entries.append(Entry(name, node.type, role, array))
         elif number < len(traced.captures):
-            array = np.ascontiguousarray(traced.captures[number].detach().numpy_array("exporting"))
+            array = np.ascontiguousarray(_values(traced.captures[number]))
             role = "state" if name in updated else "constant"
             entries.append(Entry(name, node.type, role, array))
         elif name in traced.arguments:
@@ -135,6 +135,13 @@ def _entries(traced: Traced, roles: dict[str, tuple[str, np.ndarray]] | None = N
         else:
             entries.append(Entry(name, node.type, "state", _random_key()))
     return tuple(entries)
+
+
+def _values(x: Tensor) -> np.ndarray:
+    """A tensor's array; one that compiled code holds packed stays given up."""
+    if x._released is not None:
+        return x._released.values()
+    return x.detach().numpy_array("exporting")
 
 
 def _random_key() -> np.ndarray:
@@ -193,6 +200,11 @@ def export_step(step: Any, args: Sequence[Any], name: str) -> Export:
         raise ValueError(
             "with train_step=, `inputs` are those of a step: the model's inputs, then the target"
         )
+    if step.accumulation.calls > 1:
+        raise ValueError(
+            f"the step accumulates gradients over {step.accumulation.calls} calls, which are two "
+            "programs; export one made with accumulate=1"
+        )
     with enable_grad():
         leaves, key = signature(tuple(args), {})
     with step._lock:
@@ -224,7 +236,7 @@ def _batch_names(model: Any, args: Sequence[Any]) -> list[str]:
 def _state_names(step: TrainStep, traced: Traced) -> dict[str, str]:
     """Names for the optimizer's tensors: `0.weight.exp_avg`."""
     known = {id(p): name for name, p in step.model.named_parameters()}
-    found = {}
+    found: dict[int, str] = {}
     for number, (p, entries) in enumerate(step.optimizer.state.items()):
         owner = known.get(id(p), f"parameter_{number}")
         found |= {id(x): f"{owner}.{key}" for key, x in entries.items() if isinstance(x, Tensor)}

@@ -27,10 +27,13 @@ def make_files(
     cpu: str | Sequence[str] | None,
     embed: bool,
     threads: int | None,
+    prepare: bool,
 ) -> tuple[Files, dict[str, int]]:
     """Content by path, that of `path` first, and sizes in bytes."""
     if kind == "wasm" and target == "host":
         target = "wasm32"
+    if kind == "wasm" and target != "wasm32":
+        raise ValueError(f"a .wasm file is for the target wasm32, got target={target!r}")
     levels = levels_of(target, cpu)
     if kind == "nnc":
         from .compiled_package import package
@@ -39,7 +42,7 @@ def make_files(
         return {path: data}, {"file": len(data)}
     linker = find_linker(target) if kind == "so" else None
     with export.settings():
-        made = make_object(export.request, levels, embed, threads or 1)
+        made = make_object(export.request, levels, embed, threads or 1, prepare)
     if kind == "wasm":
         return _wasm_files(made, path), _sizes(made)
     stem, name = os.path.splitext(path)[0], export.request.name
@@ -48,7 +51,7 @@ def make_files(
     files: Files = {}
     if kind == "so":
         assert linker is not None
-        files[path] = linker(made.object, made.symbols, os.path.basename(path))
+        files[path] = linker(made.object, os.path.basename(path))
     else:
         data = made.object
         if kind == "a":

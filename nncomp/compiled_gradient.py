@@ -17,10 +17,7 @@ from .autograd.modes import state
 from .autograd.saved import save
 from .autograd.tape import FREED, TapeNode, edge_of, zeros_of
 from .ir import ops
-from .ir.grad import joint
 from .ir.graph import Graph, Node, build_node, toposort
-from .ir.passes import run_pipeline
-from .ir.split_backward import split_backward
 from .tensor import Tensor
 
 
@@ -28,6 +25,10 @@ class GradientPrograms:
     """The forward program that keeps values, and the backward program that takes them."""
 
     def __init__(self, owner: Any, wrt: list[int], reached: list[set[int]]):
+        from .ir.grad import joint  # here: a start without gradients needs no pass
+        from .ir.passes import run_pipeline
+        from .ir.split_backward import split_backward
+
         self.owner, self.wrt, self.reached = owner, wrt, reached
         self.binding, self.backend, self.types = owner.binding, owner.backend, owner.types
         names = self.binding.names

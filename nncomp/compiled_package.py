@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ import numpy as np
 from . import safetensors
 from .aot.archive import pack
 from .aot.loaded import type_words
+from .autograd.modes import state
 from .backends.cpu.aot.levels import Level, platform_name
 from .backends.cpu.aot.package import choose_level, level_parts, make_runner
 from .backends.cpu.target import versions
 from .ir.graph import Graph
+from .ir.types import TensorType
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -62,12 +65,12 @@ def package(export: Export, levels: Sequence[Level], target: str, threads: int |
 
 
 def program_of(
-    manifest: Mapping[str, Any], parts: Mapping[str, bytes]
+    manifest: Mapping[str, Any], parts: Mapping[str, Any]
 ) -> tuple[Any, str, Callable[[], Graph]]:
     """The program of a package for this machine, its level, and what reads the graph's text."""
     level = choose_level(manifest["target"], list(manifest["recipes"]))
-    objects = [parts[name] for name in manifest["objects"][level]]
-    text = parts[GRAPH].decode()
+    objects = [bytes(parts[name]) for name in manifest["objects"][level]]
+    text = bytes(parts[GRAPH]).decode()
 
     def graph() -> Graph:
         from .ir.parser import parse_graph
@@ -77,9 +80,44 @@ def program_of(
     return make_runner(manifest["recipes"][level], objects, graph), level, graph
 
 
-def tensors_of(
-    manifest: Mapping[str, Any], parts: Mapping[str, bytes], where: str
-) -> dict[str, Tensor]:
-    """Constants and state by name."""
-    found = safetensors.load_from(parts[WEIGHTS], where)
-    return {name: found[name] for role, name in manifest["order"] if role != "input"}
+def make_shortcut(
+    runner: Any,
+    args: Sequence[Tensor],
+    constants: Sequence[np.ndarray],
+    prepared: Sequence[np.ndarray],
+    types: Sequence[TensorType],
+    chosen: int,
+    limit: int | None,
+) -> Callable | None:
+    """A native function that repeats a call with tensors like `args`; None where there is none.
+
+    It answers None when the process is not as it was: another grad mode, other threads.
+    """
+    from .backends.cpu import pool, threads
+    from .backends.cpu.entry import Mode, TensorClass, Watch, available, make_entry
+
+    if not available():
+        return None
+    names: list = [(vars(pool), "_pool", pool.get_pool())]
+    names.append((vars(threads), "_threads", threads.get_num_threads()))
+    entry = make_entry(
+        runner, args, [*constants, *(None for _ in args)], prepared, types, chosen,
+        Watch(names=names), Mode(state, state.grad_enabled, state.autocast), TensorClass(Tensor),
+        limit or threads.get_num_threads(),
+    )  # fmt: skip
+    return None if entry is None else entry.call
+
+
+def tensors_of(manifest: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Constants and state by name, in place; ValueError for a damaged table of tensors."""
+    data = memoryview(parts[WEIGHTS])
+    size = int.from_bytes(data[:8], "little")
+    table, body = json.loads(bytes(data[8 : 8 + size])), data[8 + size :]
+    found = {}
+    for role, name in manifest["order"]:
+        if role == "input":
+            continue
+        dtype, shape = safetensors.CODES[table[name]["dtype"]], tuple(table[name]["shape"])
+        begin, end = table[name]["data_offsets"]
+        found[name] = np.frombuffer(body[begin:end], dtype.numpy).reshape(shape)
+    return found

@@ -37,7 +37,7 @@ class Tracer(GraphMemory):
         self.hooks: list[tuple[Node, dict, int, Callable]] = []
         self.keys: dict[int, tuple[Any, Any]] = {}
         self.rng: Node | None = None
-        self.draws = self.unnamed = 0
+        self.draws = self.unnamed = self.checkpoints = 0
 
     # -- operations -------------------------------------------------------------------------------
 

@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 
 from . import autograd, backends, dispatch
+from .accumulation import Accumulation
+from .amp.compiled_step import Scaling, without_autocast
+from .amp.grad_scaler import GradScaler
 from .autograd.modes import enable_grad, no_grad, state
 from .backends.options import check
 from .binding import Binding, Source
@@ -40,6 +43,9 @@ def compile_train_step(
     backend: str = "cpu",
     threads: int | None = None,
     options: Mapping[str, Any] | None = None,
+    memory_limit: int | str | None = None,
+    scaler: GradScaler | None = None,
+    accumulate: int = 1,
 ) -> TrainStep:
     """`step(*inputs, target) -> loss` (a 0-d tensor) that also updates the model's parameters.
 
@@ -52,12 +58,28 @@ def compile_train_step(
     `before_update()` runs between backward and update, where eager code would clip gradients:
     `lambda: nn.utils.clip_grad_norm_(model.parameters(), 1.0)`. It finds them in `.grad`, is
     recorded with the rest and must not depend on their values in Python. `options` are those of
-    `compile`.
+    `compile`. `memory_limit` (bytes, or a text like "512MB") bounds the memory of intermediate
+    values: what does not fit is computed again where the backward part needs it, cheapest first,
+    with the same numbers bit for bit. MemoryLimitError (a RuntimeError) at the first call names the
+    smallest size that can be reached.
+
+    With `scaler`, an `amp.GradScaler("cpu")`, the loss is scaled, `before_update` finds unscaled
+    gradients, a step with an inf or nan among them changes no parameter and no state, and the scale
+    is updated. Under `autocast` around the call, forward and loss run in its mode.
+
+    With `accumulate`, that many calls add up their gradients, and the last of them updates; divide
+    the loss by it for the gradient of a mean.
     """
     check_options(backend, threads)
+    options = dict(options or {})
+    if memory_limit is not None:
+        if backend != "cpu":
+            raise ValueError(f"memory_limit is for the backend 'cpu', got backend={backend!r}")
+        options["memory_limit"] = memory_limit
     return TrainStep(
-        model, loss_fn, optimizer, before_update, backend, threads, check(options)
-    )
+        model, loss_fn, optimizer, before_update, backend, threads, check(options), scaler,
+        accumulate,
+    )  # fmt: skip
 
 
 class TrainStep(ProgramCache):
@@ -68,11 +90,12 @@ class TrainStep(ProgramCache):
     def __init__(
         self, model: Any, loss_fn: Callable, optimizer: Any,
         before_update: Callable[[], Any] | None, backend: str, threads: int | None,
-        options: dict[str, Any],
+        options: dict[str, Any], scaler: GradScaler | None = None, accumulate: int = 1,
     ):  # fmt: skip
         super().__init__()
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
         self.before_update, self.options = before_update, options
+        self.scaler, self.accumulation = scaler, Accumulation(accumulate)
         self.backend, self.threads = backend, threads
         self.resident: OnDevice | None = None
 
@@ -104,6 +127,9 @@ class TrainStep(ProgramCache):
             if program is None:
                 program = self.find_or_make(key, leaves, lambda: _StepProgram(self, args))
             loss = program(leaves)
+            self.accumulation.advance()
+        if not program.is_last:
+            return loss
         for hook in tuple(self.optimizer._optimizer_step_post_hooks.values()):
             hook(self.optimizer, (), {})
         return loss
@@ -128,11 +154,14 @@ class _StepProgram:
         self.step, self.optimizer = step, step.optimizer
         with _state_unless_error(self.optimizer):
             self.optimizer.init_state()
+            self.is_last = step.accumulation.is_last
+            step.accumulation.prepare(list(self._parameters()))
             self.options = self.current = Options(self.optimizer)
             self.numbers = [np.zeros(()) for _ in self.options.numbers]
             scalar = TensorType((), float64)
             self.hypers = [dispatch.wrap(x, scalar) for x in self.numbers]
-            body = _StepBody(step, self.options)
+            self.scaling = Scaling(step.scaler)
+            body = _StepBody(step, self.options, self.scaling)
             functions = [step.loss_fn, step.model]
             functions += [step.before_update] if step.before_update is not None else []
             with _frozen_state(self.optimizer):
@@ -182,13 +211,15 @@ class _StepProgram:
 
     def stale(self, leaves: list) -> str | None:
         """Why this program does not fit any more; None if it does."""
+        if self.is_last != self.step.accumulation.is_last:
+            return f"this call {'only adds' if self.is_last else 'updates with'} gradients"
         reason = self._options_changed() or self.binding.stale(leaves)
         if reason is not None and any(s.find(leaves) is None for _, s in self.binding.sources):
             self.optimizer.init_state()
             reason = self._options_changed() or self.binding.stale(leaves)
         if reason is None and self._tensor_hooks() != self.hooks:
             reason = "the hooks of a parameter changed"
-        return reason or self.guards.check()
+        return reason or self.scaling.stale() or self.guards.check()
 
     def _options_changed(self) -> str | None:
         """Read the options again if one of them may be another one than at the last step."""
@@ -219,7 +250,7 @@ class _StepProgram:
             results = self.runner(arrays, (), self.step.threads)
             binding.after_writes(tensors, arrays)
         plain = wrap_all([v for v in results if v is not None], self.types)
-        self.optimizer._opt_called = True
+        self.optimizer._opt_called = self.optimizer._opt_called or self.is_last
         if self.simple is not None:
             return plain[self.simple]
         return self.traced.rebuild(plain, arguments)
@@ -235,31 +266,44 @@ class _StepProgram:
 class _StepBody:
     """The function that is traced: one eager training step on symbolic hyper-parameters."""
 
-    def __init__(self, step: TrainStep, options: Options):
-        self.step, self.options = step, options
+    def __init__(self, step: TrainStep, options: Options, scaling: Scaling):
+        self.step, self.options, self.scaling = step, options, scaling
         self.conditions: list[Condition] = []
 
     def run(self, hyper_values: list, *args: Any) -> Tensor:
         *inputs, target = args
-        step, groups = self.step, self.step.optimizer.param_groups
+        step = self.step
         with enable_grad():
             loss = step.loss_fn(step.model(*inputs), target)
         if not isinstance(loss, Tensor):
             raise TypeError(f"loss_fn must return a Tensor, got {type(loss).__name__}")
+        with without_autocast():
+            self._update(loss, hyper_values)
+        return loss.detach()
+
+    def _update(self, loss: Tensor, hyper_values: list) -> None:
+        """Gradients, and what the optimizer does with them."""
+        step, groups, scaling = self.step, self.step.optimizer.param_groups, self.scaling
         params = [p for g in groups for p in g["params"] if p.requires_grad]
-        grads = autograd.grad(loss, params, allow_unused=True)
+        with enable_grad():
+            scaled = scaling.loss(loss)
+        grads = autograd.grad(scaled, params, allow_unused=True)
+        totals = step.accumulation.add(params, grads)
+        if not step.accumulation.is_last:
+            return
+        scaling.unscale(totals)
         saved = [(p, p._grad) for g in groups for p in g["params"]]
         options = [dict(g) for g in groups]
         try:
             for p, _ in saved:
                 p._grad = None
-            for p, g in zip(params, grads, strict=True):
+            for p, g in zip(params, totals, strict=True):
                 p._grad = g
             if step.before_update is not None:
                 with no_grad():
                     step.before_update()
             self.options.put_symbols(step.optimizer, hyper_values, self.conditions)
-            with _without_hooks(step.optimizer):
+            with _without_hooks(step.optimizer), scaling.update(step.optimizer):
                 step.optimizer.step()
         finally:
             for p, g in saved:
@@ -267,7 +311,6 @@ class _StepBody:
             for group, old in zip(groups, options, strict=True):
                 group.clear()
                 group.update(old)
-        return loss.detach()
 
 
 @contextmanager

@@ -343,6 +343,7 @@ LOOP = dict(body=CELL, carries=1, consts=1)
 
 STRUCTURE = [
     *each("detach", smooth=False),
+    S("again", (2, 3), attrs=dict(number=1)),
     S("call", (3,), (3,), attrs=dict(body=AFFINE, vjp_body=None, name="affine")),
     S("fused", (3,), (3,), attrs=dict(body=AFFINE, kind="map")),
     S("scan", (3,), (3,), (4, 3), attrs=dict(LOOP, length=4, reverse=False)),

@@ -1,4 +1,4 @@
-"""The small linker for our own objects, and the record of this machine: no LLVM from the cache."""
+"""What a start from the cache does without: LLVM (a linker of our own), OpenSSL, numpy.random."""
 
 from __future__ import annotations
 
@@ -162,6 +162,7 @@ for p in net.parameters():
 compiled = nncomp.compile(net)
 x = nncomp.ones(3, 6)
 print([float(compiled(x).sum()) for _ in range(3)], "llvmlite.binding" in sys.modules)
+assert not {"_hashlib", "numpy.random"} & set(sys.modules)  # together 12 MB
 """
 
 
@@ -177,3 +178,46 @@ def test_a_start_from_the_cache_loads_no_llvm(tmp_path):
 
     assert run() == "[52.5, 52.5, 52.5] True"
     assert run() == "[52.5, 52.5, 52.5] False"
+
+
+DRAW = """
+import sys, numpy, nncomp, nncomp.trace_error
+def drawn(x):
+    return x * DRAW
+def unused(x):
+    numpy.random.default_rng(0).random()
+    return x + 1
+assert "numpy.random" not in sys.modules
+try:
+    nncomp.compile(FUNCTION)(nncomp.ones(2))
+    print("fine")
+except nncomp.trace_error.TraceError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("draw", "function", "answer"),
+    [
+        ("float(numpy.random.rand())", "drawn", "draws from numpy.random"),
+        ("int(numpy.random.randint(0, 5, dtype='uint8'))", "drawn", "draws from numpy.random"),
+        ("1", "unused", "fine"),
+    ],
+    ids=["double", "byte", "own generator"],
+)
+def test_draws_are_noticed_though_numpy_random_is_loaded_late(draw, function, answer):
+    code = DRAW.replace("DRAW", draw).replace("FUNCTION", function)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert answer in done.stdout
+
+
+def test_hashes_are_those_of_hashlib():
+    import hashlib
+
+    from nncomp.ir.digest import blake2b, sha256
+
+    for data in (b"", b"abc", bytes(range(256)) * 50):
+        assert sha256(data).hexdigest() == hashlib.sha256(data).hexdigest()
+        expected = hashlib.blake2b(data, digest_size=32).hexdigest()
+        assert blake2b(data, digest_size=32).hexdigest() == expected

@@ -17,6 +17,7 @@ from nncomp.ir.graph import Graph
 from nncomp.ir.program import Program
 
 from . import stored
+from .pages import give_back
 from .target import host_target
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Runner:
         if recipe.prepared is not None:
             self.prepared = Runner(recipe.prepared, objects, lambda: self.stages.prepared)
             self.prepared.executable.empty = aligned_empty
+
+    give_back = staticmethod(give_back)
 
     @functools.cached_property
     def stages(self) -> Stages:

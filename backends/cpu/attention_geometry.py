@@ -12,7 +12,7 @@ from nncomp.ir.index import Index, Var
 from nncomp.ir.interpret import interpret
 from nncomp.ir.ops import bitwise_xor
 from nncomp.ir.rewrite import full_node
-from nncomp.ir.types import bool_, float32
+from nncomp.ir.types import bool_
 
 from .attention_pattern import Found
 from .layout_product import Walk, at, cut_of, look_through, loops, stored
@@ -136,7 +136,7 @@ def settled(geometry: Geometry, found: Found, node: Node, shapes: dict) -> dict 
     which masks are causal.
     """
     has_mask = found.mask is not None
-    if node.shape[-2] < FEWEST or (has_mask and found.mask.dtype not in (bool_, float32)):
+    if node.shape[-2] < FEWEST or (has_mask and found.mask.dtype not in (bool_, node.dtype)):
         return None
     causal = has_mask and geometry.mask_is_causal(found.hides, shapes)
     if causal:

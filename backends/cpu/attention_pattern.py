@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nncomp.ir.graph import Node
-from nncomp.ir.types import bool_, float32
+from nncomp.ir.types import DType, float32
 
 NEVER = float("-inf")
 
@@ -28,9 +28,12 @@ class Found:
     inner: tuple[Node, ...] = ()  # the weights, the scores and what lies between them
 
 
-def match_attention(node: Node) -> Found | None:
-    """The attention whose result is the matmul `node`; None for anything else."""
-    if node.name != "matmul" or node.dtype is not float32 or not node.type.size:
+def match_attention(node: Node, dtypes: tuple[DType, ...] = (float32,)) -> Found | None:
+    """The attention whose result is the matmul `node` of one of `dtypes`; None for anything else.
+
+    The softmax of 16-bit scores may be float32.
+    """
+    if node.name != "matmul" or node.dtype not in dtypes or not node.type.size:
         return None
     weights, v = node.inputs
     match = _Match(weights, v)
@@ -55,6 +58,7 @@ class _Match:
 
     def softmax(self) -> Found | None:
         """exp(scores - top) / total, along the last axis."""
+        self.weights = self._uncast(self.weights)
         if self.weights.name != "div":
             return None
         powers, total = self.weights.inputs
@@ -114,8 +118,16 @@ class _Match:
                     return replace(found, mask=mask)
         return None
 
+    def _uncast(self, node: Node) -> Node:
+        """Without a cast between the dtype of the values and float32."""
+        if node.name != "cast" or {node.dtype, node.inputs[0].dtype} != {self.v.dtype, float32}:
+            return node
+        self.inner.append(node)
+        return node.inputs[0]
+
     def _product(self, scores: Node) -> Found | None:
         """q k^T, scaled before or after."""
+        scores = self._uncast(scores)
         core, after = scaled(scores)
         if core.name != "matmul" or not math.isfinite(after):
             return None
@@ -132,7 +144,7 @@ class _Match:
 
 def constant(node: Node) -> float | None:
     """The number that a float or bool node is everywhere."""
-    if node.name != "full" or node.dtype not in (float32, bool_):
+    if node.name != "full" or node.dtype.kind not in "fb":
         return None
     return node.attrs["value"]
 

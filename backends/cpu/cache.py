@@ -1,7 +1,7 @@
 """Compiled code kept on disk.
 
 An entry is one file that holds one or more objects (a whole program is one entry, so a warm start
-is one read). Its head carries a magic word, the format version and a SHA-256 of key and content:
+is one read). Its head carries a magic word, the format version and a hash of key and content:
 a file that is cut, changed, foreign or filed under a wrong name is removed and counts as absent.
 Files appear by `os.replace`, so readers and writers in other processes never see half of one.
 A folder that cannot be written costs a warning and the caching, never the run.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import struct
 import threading
@@ -21,8 +20,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nncomp.backends.cpu.target import KERNELS, Target, versions
+from nncomp.ir.digest import blake2b
 
-FORMAT = 2  # raise it when entries or the meaning of keys change
+FORMAT = 3  # raise it when entries or the meaning of keys change
 SUFFIX = ".nnc"
 DEFAULT_MB = 512
 
@@ -151,7 +151,7 @@ def object_key(text: str, target: Target, opt_level: int = 0, effort: int = KERN
 
 def bundle_key(keys: Iterable[str]) -> str:
     """One key for several keys in order, safe against two lists running into the same text."""
-    digest = hashlib.sha256(struct.pack("<I", FORMAT))
+    digest = blake2b(struct.pack("<I", FORMAT), digest_size=32)
     for key in keys:
         data = key.encode()
         digest.update(struct.pack("<Q", len(data)))
@@ -208,6 +208,6 @@ def _unpack(key: str, content: bytes) -> list[bytes] | None:
 
 
 def _digest(key: str, count: int, body: bytes | memoryview) -> bytes:
-    digest = hashlib.sha256(f"{key} {count} ".encode())
+    digest = blake2b(f"{key} {count} ".encode(), digest_size=32)
     digest.update(body)
     return digest.digest()

@@ -18,7 +18,8 @@ from typing import NamedTuple, Protocol
 
 from .contract_units import CACHE, cut_units
 
-SIZES = {"float": 4, "double": 8, "half": 2, "bfloat": 2}
+PAIR = "i32"  # two bfloat16 terms, one beside the other
+SIZES = {"float": 4, "double": 8, "half": 2, "bfloat": 2, PAIR: 4}
 WAY, WAYS = 4096, 8  # first-level cache: bytes after which addresses meet again; lines that fit
 PAGE = 4096
 LARGE = 16 << 20  # bytes of an operand that the third-level cache hardly keeps
@@ -56,7 +57,8 @@ class Contraction:
     `panel` P > 0, b is packed in panels of P columns: column n lies at
     (n // P) * panel_stride + n % P, zero padded to a whole panel; so element (p, k, j) of packed b
     lies at p * panel_stride + k_linear * P + j and `k` strides b by multiples of P.
-    `a_type`, `b_type` are LLVM scalar types; half and bfloat accumulate in float. `c` is no part
+    `a_type`, `b_type` are LLVM scalar types; half and bfloat accumulate in float, and so do PAIRs
+    of bfloat, of which an element holds two terms of the sum. `c` is no part
     of it: finished values go to a callback.
     """
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from nncomp.backends.cpu.contract import SIZES, Plan, Run, live_lanes, row_offsets
+from nncomp.backends.cpu.contract import PAIR, SIZES, Plan, Run, live_lanes, row_offsets
 from nncomp.backends.cpu.contract_index import Index, add, dot, each, high, low, mul, unravel, value
 from nncomp.backends.llvm import Emitter, Value, vector_type
 
@@ -218,12 +218,23 @@ def _step(e: Emitter, plan: Plan, a: Value, b: Value, sums, rows, columns) -> li
     result = []
     for i, offset in enumerate(rows):
         left = e.load(spec.a_type, _move(e, spec.a_type, a, offset), SIZES[spec.a_type], "a")
-        left = _extend(e, left, plan.scalar)
+        left = _extend(e, left, plan.scalar) if spec.a_type != PAIR else left
         spread = {n: e.splat(left, n) for n in dict.fromkeys(x.lanes for x in right)}
         for j, vector in enumerate(right):
             total = sums[i * len(columns) + j]
-            result.append(e.intrinsic("fmuladd", spread[vector.lanes], vector, total))
+            if spec.a_type == PAIR:
+                result.append(_add_pairs(e, total, spread[vector.lanes], vector))
+            else:
+                result.append(e.intrinsic("fmuladd", spread[vector.lanes], vector, total))
     return result
+
+
+def _add_pairs(e: Emitter, total: Value, a: Value, b: Value) -> Value:
+    """total + the two products of bfloat16 in each lane of a and b."""
+    pairs = vector_type("bfloat", 2 * total.lanes)
+    halves = [e.emit(pairs, f"bitcast {x} to {pairs}", "pair") for x in (a, b)]
+    name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * total.lanes}"
+    return e.call(total.type, name, total, *halves)
 
 
 def _load_vector(e: Emitter, plan: Plan, b: Value, column: _Column) -> Value:
@@ -235,7 +246,7 @@ def _load_vector(e: Emitter, plan: Plan, b: Value, column: _Column) -> Value:
         loaded = e.load(type, address, align, "b")
     else:
         loaded = e.masked_load(type, address, column.mask, align, e.const(type, 0))
-    return _extend(e, loaded, plan.scalar)
+    return _extend(e, loaded, plan.scalar) if spec.b_type != PAIR else loaded
 
 
 def _extend(e: Emitter, x: Value, scalar: str) -> Value:

@@ -23,7 +23,7 @@ from ..expressions import Isa, Lanes, Scope
 from ..llvm import Emitter, Value
 from ..map_kernel import store_value
 from ..scalar import memory_type
-from .contract import Contraction, Dim, Plan, make_plan
+from .contract import PAIR, Contraction, Dim, Plan, make_plan
 from .contract_emit import emit_contraction
 
 LONG = 12  # vector instructions of an epilogue that becomes a function
@@ -32,6 +32,8 @@ LONG = 12  # vector instructions of an epilogue that becomes a function
 def contraction_of(extra: Contract) -> Contraction:
     """The strides of a kernel's contraction in the form the micro-kernel generator takes."""
     g = extra.geometry
+    if g.get("paired"):
+        return _paired_contraction(g)
     scalar_a, scalar_b = (memory_type(x.type.dtype.name) for x in (extra.a, extra.b))
     return Contraction(
         batch=tuple(Dim(*d) for d in g["batch"]),
@@ -42,6 +44,20 @@ def contraction_of(extra: Contract) -> Contraction:
         panel_stride=g["panel_stride"],
         a_type=scalar_a,
         b_type=scalar_b,
+    )
+
+
+def _paired_contraction(g: dict) -> Contraction:
+    """A contraction whose elements are pairs of bfloat16, of which each product adds two terms."""
+    return Contraction(
+        batch=tuple(Dim(e, a // 2, b // 2) for e, a, b in g["batch"]),
+        m=tuple(Dim(e, s // 2) for e, s in g["m"]),
+        n=g["n"],
+        k=tuple(Dim(e, a // 2, b // 2) for e, a, b in g["k"]),
+        panel=g["panel"],
+        panel_stride=g["panel_stride"] // 2,
+        a_type=PAIR,
+        b_type=PAIR,
     )
 
 
@@ -175,4 +191,10 @@ def _fixed(values: list[Expr]) -> list[Expr]:
 
 
 def plan_of(kernel: Kernel, target) -> Plan:
+    """The plan of a kernel; ValueError for pairs where the target has no instruction for them."""
+    if kernel.extra.geometry.get("paired") and not target.bf16_pairs:
+        raise ValueError(
+            f"{kernel.name} adds products of bfloat16 in pairs, but {target.cpu} has no vdpbf16ps; "
+            "compile the graph for this target from its beginning"
+        )
     return make_plan(contraction_of(kernel.extra), target)

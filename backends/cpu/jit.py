@@ -202,6 +202,12 @@ def compiling():
             _running.notify_all()
 
 
+def look_at_llvm() -> bool:
+    """Load LLVM, and find out whether several threads may compile at once."""
+    with compiling():
+        return raw_emitter() is not None
+
+
 def _compile(text: str, target: Target, opt_level: int, effort: int) -> bytes:
     """Parse, verify and emit."""
     llvm = binding()

@@ -9,10 +9,11 @@ volume 3, appendix E.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import os
 from typing import NamedTuple
+
+from nncomp.ir.digest import blake2b
 
 from .cache import default_cache
 from .code_memory import RUN, CodeMemory, is_available
@@ -70,7 +71,7 @@ def _key() -> str | None:
     except OSError:  # no memory that code may run from
         return None
     text = repr(("host 1", answers, library))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return blake2b(text.encode(), digest_size=32).hexdigest()
 
 
 def cpu_words() -> list[tuple[int, ...]]:

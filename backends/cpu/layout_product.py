@@ -21,6 +21,7 @@ from nncomp.ir.ops import pad, permute, reshape, slice
 
 from ..scalar_types import memory_type
 from .contract import SIZES, Contraction, Dim, panel_width, wants_packed
+from .layout_pairs import pack_pairs, pair_loop, turned_pairs
 from .target import Target
 
 # Bytes between rows of a left operand, terms and columns of the result that make a copy worth it
@@ -169,25 +170,36 @@ class Product:
 
     def build(self, target: Target, loc: Loc) -> Node:
         """The `contract` node, with the right operand packed where it has to be or ought to be."""
-        panel = 0
-        if self.prepared or not self.is_direct or wants_packed(self._contraction(), target):
+        count, turned = len(self.m), turned_pairs(self, target)
+        rows = len(self.m) > count
+        if turned is not None:
+            self.a = Walk(*turned)
+        panel, pair = 0, pair_loop(self, target)
+        if pair is not None:
+            panel = panel_width(target, memory_type(self.right.dtype.name), self.n.extent)
+            packed, start = pack_pairs(self, pair, panel, _pad_last)
+            self.b = stored(packed, start)
+        elif self.prepared or not self.is_direct or wants_packed(self._contraction(), target):
             panel = panel_width(target, memory_type(self.right.dtype.name), self.n.extent)
             self.b = self._packed(panel)
         self._fold_batch()
-        if rows := self._left_panel():
-            self._pack_left(rows)
+        if turned is None and (panel_rows := self._left_panel()):
+            self._pack_left(panel_rows)
+            rows = True
         attrs = dict(
             batch=tuple((v.extent, self.a.stride(v), self.b.stride(v)) for v in self.batch),
             m=tuple((v.extent, self.a.stride(v)) for v in self.m),
             n=self.n.extent,
             k=tuple((v.extent, self.a.stride(v), self.b.stride(v)) for v in self.k),
             panel=panel,
-            panel_stride=panel * prod(v.extent for v in self.k) if panel else 0,
+            panel_stride=panel * prod(v.extent for v in self.k) * (1 if pair is None else 2),
             a_offset=self.a.offset.const,
             b_offset=self.b.offset.const,
         )
         if rows:
             attrs["merged"] = True
+        if pair is not None:
+            attrs["paired"] = True
         return build_node(OPS["contract"], (self.a.node, self.b.node), attrs, loc)
 
     def _contraction(self) -> Contraction:

@@ -34,6 +34,7 @@ class ObjectMaker:
         self.jobs: list[Future | bytes] = []
         self.numbers: dict[str, int] = {}
         self.workers: ThreadPoolExecutor | None = None
+        self.ready: Future | None = None
 
     def add(self, text: str, effort: int = KERNELS) -> int:
         """Have a module compiled; returns its number, the same one for equal modules."""
@@ -49,17 +50,9 @@ class ObjectMaker:
         return [job if isinstance(job, bytes) else job.result() for job in jobs]
 
     def _start(self, key: str, text: str, effort: int) -> Future | bytes:
-        if self.workers is None and not self._start_workers():
+        if self.workers is None or self.ready is None or not self.ready.result():
             return self._make(key, text, effort)
-        assert self.workers is not None
         return self.workers.submit(self._make, key, text, effort)
-
-    def _start_workers(self) -> bool:
-        count = min(get_num_threads(), os.cpu_count() or 1)
-        if count < 2 or jit.raw_emitter() is None:
-            return False
-        self.workers = ThreadPoolExecutor(count, "nncomp-compile")
-        return True
 
     def _make(self, key: str, text: str, effort: int) -> bytes:
         found = None if self.cache is None else self.cache.get(key)
@@ -72,6 +65,10 @@ class ObjectMaker:
         return found
 
     def __enter__(self) -> ObjectMaker:
+        count = min(get_num_threads(), os.cpu_count() or 1)
+        if count > 1:  # LLVM is loaded and looked at while the graph goes through its passes
+            self.workers = ThreadPoolExecutor(count, "nncomp-compile")
+            self.ready = self.workers.submit(jit.look_at_llvm)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -10,6 +10,8 @@ from nncomp.ir.lower import CENTERS
 from nncomp.ir.passes import PIPELINE, cse, simplify, split_prepare
 from nncomp.ir.passes.fuse import fuse
 from nncomp.ir.passes.order import is_alias
+from nncomp.ir.passes.plan import plan_program
+from nncomp.ir.passes.recompute import fit_memory
 from nncomp.ir.passes.save_less import save_less
 from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.passes.split_cumsum import split_cumsum
@@ -44,6 +46,18 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
     return [save_less, split_cumsum, split_reductions, fuse]
+
+
+def within(limit: int, passes: list[Pass]) -> list[Pass]:
+    """The kernel pipeline for a program whose arena has at most `limit` bytes (0: any number)."""
+    if not limit:
+        return passes
+    *others, last = passes
+
+    def recompute(graph: Graph) -> Graph:
+        return fit_memory(graph, limit, lambda g: plan_program(last(g)).arena)
+
+    return [*others, recompute, last]
 
 
 def lower_bodies(graph: Graph, target: Target) -> Graph:

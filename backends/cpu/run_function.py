@@ -17,6 +17,7 @@ from nncomp.ir.program import LoopStep, Place, Program, Step
 from ..llvm import Emitter, Value, module_text
 
 Item = Step | LoopStep
+ARGUMENTS = (("context", "ptr"), ("tid", "i64"), ("nthreads", "i64"), ("barrier", "ptr"))
 
 
 class Code(Protocol):
@@ -47,13 +48,24 @@ class RunWriter:
         return module_text([self.function("run")], [self.e], attributes)
 
     def text_in_parts(self, attributes: str, parts: Sequence[Sequence[Item]]) -> str:
-        """The module of `run`, and of `part_0`, ... that do some of the steps each."""
-        functions, emitters = [self.function("run")], [self.e]
+        """The module of `part_0`, ... that do some of the steps each, and of `run`, which calls
+        them; without parts that of `run` alone.
+        """
+        if not parts:
+            return self.text(attributes)
+        functions, emitters = [], [self.e]
         for number, steps in enumerate(parts):
             part = RunWriter(replace(self.program, steps=tuple(steps)), self.codes)
             functions.append(part.function(f"part_{number}"))
             emitters.append(part.e)
-        return module_text(functions, emitters, attributes)
+        arguments = [Value(f"%{name}", type) for name, type in ARGUMENTS]
+        for number in range(len(parts)):
+            if number:
+                self.e.call_void("nncomp_barrier", arguments[3], arguments[2])
+            self.e.call_void(f"part_{number}", *arguments)
+            del self.e.declarations[f"part_{number}"]  # it is in this module
+        self.e.do("ret void")
+        return module_text([*functions, self.e.function(_head("run"))], emitters, attributes)
 
     def function(self, name: str) -> str:
         """The function that goes through the steps."""
@@ -67,8 +79,7 @@ class RunWriter:
         self._items(self.program.steps)
         self._flush()
         self.e.do("ret void")
-        head = f"void @{name}(ptr %context, i64 %tid, i64 %nthreads, ptr %barrier)"
-        return self.e.function(head)
+        return self.e.function(_head(name))
 
     def _slot_key(self, slot: int) -> tuple[str, int]:
         if slot < self.program.inputs:
@@ -170,6 +181,10 @@ class RunWriter:
             moved = self.e.binary("mul", self.turns[number], self.e.const("i64", stride))
             pointer = self.e.gep("i8", pointer, moved)
         return pointer
+
+
+def _head(name: str) -> str:
+    return f"void @{name}({', '.join(f'{type} %{argument}' for argument, type in ARGUMENTS)})"
 
 
 def _steps_of(item: Item) -> list[Step]:

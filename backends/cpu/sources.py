@@ -9,12 +9,12 @@ programs are neither stored nor taken from the disk.
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 
 import nncomp.backends as backends
 import nncomp.ir as ir
+from nncomp.ir.digest import blake2b
 
 MARGIN = 3.0  # seconds between a file's time and the start that are too few to tell which was first
 
@@ -27,7 +27,7 @@ def source_digest() -> str | None:
 
 def digest_of(folders: Iterable[str], started: float) -> str | None:
     """Digest of the Python files below `folders`; None if one is newer than `started`."""
-    total = hashlib.sha256()
+    total = blake2b(digest_size=32)
     try:
         for number, folder in enumerate(folders):
             paths = sorted(_python_files(folder))

@@ -13,7 +13,8 @@ from nncomp.ir.graph import Graph
 from nncomp.ir.passes import split_prepare
 from nncomp.ir.passes.index_checks import index_checks, without_bounds
 from nncomp.ir.passes.plan import plan_program
-from nncomp.ir.passes.run import announce_passes, dump_text, run_pipeline
+from nncomp.ir.passes.recompute import MemoryLimitError
+from nncomp.ir.passes.run import PassError, announce_passes, dump_text, run_pipeline
 from nncomp.ir.program import Program
 from nncomp.ir.unpack import Steps, unpack_steps
 
@@ -25,7 +26,7 @@ from .target import Target
 
 announce_passes(
     "scan_bodies", "attention", "choose_layout", "sink_permutes", "save_less",
-    "split_cumsum", "split_reductions", "fuse",
+    "split_cumsum", "split_reductions", "recompute", "fuse",
 )  # fmt: skip
 
 
@@ -58,9 +59,7 @@ class Stages:
             )
             if prepare.outputs:
                 self.prepared = Stages(prepare, (), target, label + "prepare_", add, True)
-        self.fused_graph = run_pipeline(
-            optimized, pipeline.kernel_pipeline(), label=label + "kernels_"
-        )
+        self.fused_graph = self._kernels(optimized, label)
         self.program: Program = plan_program(self.fused_graph)
         self.parts = cut(self.program) if runs_once and self.checker is None else []
         self.numbers: list[int] = []
@@ -73,6 +72,16 @@ class Stages:
         )
         self._print()
         self._dump(label)
+
+    def _kernels(self, graph: Graph, label: str) -> Graph:
+        limit = 0 if label else debug.memory_limit
+        passes = pipeline.within(limit, pipeline.kernel_pipeline())
+        try:
+            return run_pipeline(graph, passes, label=label + "kernels_")
+        except PassError as error:
+            if isinstance(error.__cause__, MemoryLimitError):
+                raise error.__cause__ from None
+            raise
 
     @property
     def recipe(self) -> Recipe:

@@ -8,16 +8,16 @@ all attributes, the constant inputs, the target, the switches, and the compiler'
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from nncomp.ir.debug import PREFIX, debug
+from nncomp.ir.digest import blake2b
 from nncomp.ir.graph import Graph, Loc
+from nncomp.ir.index_check import INDEXED, Check
 from nncomp.ir.op import OPS
-from nncomp.ir.passes.index_checks import INDEXED, Check
 from nncomp.ir.types import DType, TensorType, dtype_of_name
 from nncomp.ir.unpack import Steps
 
@@ -70,7 +70,7 @@ def program_key(graph: Graph, constant: Sequence[str], target: Target) -> str | 
         ]
     except _Unknown:
         return None
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return blake2b("\n".join(parts).encode(), digest_size=32).hexdigest()
 
 
 def _environment() -> list[tuple[str, str]]:

@@ -50,6 +50,12 @@ class Target:
         return self.arch == "aarch64" or (self.arch == "x86_64" and self.vector_bits >= 256)
 
 
+    @property
+    def bf16_pairs(self) -> bool:
+        """Whether one instruction adds two products of bfloat16 to a float32 sum (vdpbf16ps)."""
+        return self.vector_bits == 512 and "+avx512bf16" in self.features.split(",")
+
+
 def lanes(target: Target, itemsize: int) -> int:
     """How many items of `itemsize` bytes one vector register holds."""
     if itemsize not in (1, 2, 4, 8):

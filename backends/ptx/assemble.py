@@ -1,4 +1,4 @@
-"""LLVM text -> PTX text, through llvmlite's NVPTX target.
+"""LLVM text -> PTX text, through llvmlite's NVPTX target; PTX that was made before is on disk.
 
 The text is checked against what that target can translate (guard.py) and verified first: LLVM ends
 the process at what it has no code for.
@@ -6,8 +6,11 @@ the process at what it has no code for.
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 
+from ..cpu.cache import default_cache
+from ..cpu.target import versions
 from .guard import UnsupportedOnGpu, check_text
 from .target import TRIPLE, Target, binding, machine
 
@@ -17,6 +20,19 @@ LEVEL = 2  # of LLVM's optimization
 @lru_cache(maxsize=1024)
 def ptx_text(text: str, target: Target) -> str:
     """PTX of a module; UnsupportedOnGpu if it needs what there is no PTX code for."""
+    cache = default_cache()
+    if cache is None:
+        return _translated(text, target)
+    words = f"ptx 1 {LEVEL} {target!r} {versions()!r}\n{text}"
+    key = hashlib.sha256(words.encode()).hexdigest()
+    found = cache.get(key)
+    if found is None:
+        found = _translated(text, target).encode()
+        cache.put(key, found)
+    return found.decode()
+
+
+def _translated(text: str, target: Target) -> str:
     check_text(text)
     llvm, tm = binding(), machine(target)
     try:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 from nncomp.ir.loops import Kernel
-from nncomp.ir.lower import argsort_by_pairs
 
 from .element_kernel import ElementKernel
 from .emitter import PtxEmitter
@@ -17,6 +15,7 @@ from .guard import UnsupportedOnGpu
 from .kernel import Code, Facts
 from .scatter_kernel import ScatterKernel
 from .schedule import choose
+from .sort_kernel import SortKernel
 from .target import Target
 from .tile_kernel import TileKernel, tiles_of
 
@@ -34,7 +33,7 @@ def kernel_code(kernel: Kernel, target: Target, facts: Facts, precision: str = "
     if not any(b.type.size for b in kernel.buffers[len(kernel.buffers) - kernel.outputs :]):
         return NOTHING
     if kernel.kind == "sort":
-        kernel = _by_pairs(kernel)
+        return SortKernel(PtxEmitter(index_type(kernel)), kernel, facts).write()
     product = product_code(kernel, target, facts, precision)
     if product is not None:
         return product
@@ -46,10 +45,3 @@ def kernel_code(kernel: Kernel, target: Target, facts: Facts, precision: str = "
     schedule = choose(kernel)
     writer = ElementKernel if schedule.kind == "elements" else GroupKernel
     return writer(PtxEmitter(index_type(kernel)), kernel, schedule, facts).write()
-
-
-def _by_pairs(kernel: Kernel) -> Kernel:
-    """A sort as a comparison of all pairs: more work, but every thread has some."""
-    source, out, _ = kernel.buffers
-    pairs = argsort_by_pairs(source, out, kernel.extra.axis, kernel.extra.descending, kernel.name)
-    return replace(pairs, buffers=kernel.buffers, outputs=kernel.outputs)

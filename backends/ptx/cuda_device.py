@@ -1,7 +1,8 @@
 """The CUDA driver through NVIDIA's `cuda-bindings` (`pip install "nncomp[cuda]"`).
 
 The primary context of the device is used, so that pointers mean the same to other libraries in the
-process. Copies go through pinned memory on one stream; a program is one CUDA graph of kernel nodes
+process. Copies go through pinned memory on one stream, which waits for the default stream and the
+other way round, as other libraries use that one; a program is one CUDA graph of kernel nodes
 in a row, made at its first run. All errors become a DeviceError that says what failed.
 """
 
@@ -19,6 +20,7 @@ from .device import Call, DeviceError
 STAGING = 32 << 20  # bytes of pinned memory that copies go through
 ALIGN = 64
 STATIC_SHARED = 48 << 10  # bytes of dynamic shared memory that need no permission
+LONGEST = 20_000  # kernels of a graph
 LOG = 8192  # bytes of the compiler's messages that are kept
 
 
@@ -40,7 +42,7 @@ class CudaDevice:
     def __init__(self, driver: Any = None, ordinal: int = 0):
         self.cu = driver if driver is not None else load_driver()
         self._start(ordinal)
-        self.stream = self._do("cuStreamCreate", self.cu.CUstream_flags.CU_STREAM_NON_BLOCKING)
+        self.stream = self._do("cuStreamCreate", self.cu.CUstream_flags.CU_STREAM_DEFAULT)
         self._staging = int(self._do("cuMemHostAlloc", STAGING, 0))
         self._used = 0  # bytes of the staging memory that copies in flight read
         self._functions: dict[tuple[int, str], tuple[Any, Any]] = {}  # with the module, by its id
@@ -98,9 +100,10 @@ class CudaDevice:
         source, done = array.ctypes.data, 0
         while done < array.nbytes:
             size = min(array.nbytes - done, STAGING)
-            staged = self._take(size)
-            ctypes.memmove(staged, source + done, size)
-            self._do("cuMemcpyHtoDAsync", address + done, staged, size, self.stream)
+            with self._lock:
+                staged = self._take(size)
+                ctypes.memmove(staged, source + done, size)
+                self._do("cuMemcpyHtoDAsync", address + done, staged, size, self.stream)
             done += size
 
     def copy_out(self, array: np.ndarray, address: int) -> None:
@@ -109,6 +112,10 @@ class CudaDevice:
 
     def copy_out_all(self, pairs: Sequence[tuple[np.ndarray, int]]) -> None:
         """Copy several arrays from the device, waiting as rarely as the staging memory allows."""
+        with self._lock:
+            self._copy_out(pairs)
+
+    def _copy_out(self, pairs: Sequence[tuple[np.ndarray, int]]) -> None:
         self._enter()
         pending: list[tuple[int, int, int]] = []  # target, staged, size
         for array, address in pairs:
@@ -122,6 +129,11 @@ class CudaDevice:
                 pending.append((array.ctypes.data + done, staged, size))
                 done += size
         self._finish(pending)
+
+    def copy_between(self, target: int, source: int, nbytes: int) -> None:
+        """Copy on the stream, after what was started on it and on the default stream."""
+        self._enter()
+        self._do("cuMemcpyDtoDAsync", target, source, nbytes, self.stream)
 
     def _finish(self, pending: list[tuple[int, int, int]]) -> None:
         self.synchronize()
@@ -140,8 +152,9 @@ class CudaDevice:
     def synchronize(self) -> None:
         """Wait for the stream; errors of kernels show here."""
         self._enter()
-        self._do("cuStreamSynchronize", self.stream)
-        self._used = 0
+        with self._lock:
+            self._do("cuStreamSynchronize", self.stream)
+            self._used = 0
 
     def _enter(self) -> None:
         """Any thread may call: the context is per thread."""
@@ -173,10 +186,16 @@ class CudaDevice:
         return found
 
     def capture(self, calls: Sequence[Call]) -> Callable[[], None]:
-        """A CUDA graph of the calls, one after the other; the function launches it."""
+        """A CUDA graph of the calls, one after the other; the function launches it.
+
+        Very many calls, as of nested loops, are launched one by one instead: a graph of them would
+        take more memory and time to make than it saves.
+        """
         self._enter()
         if not calls:
             return lambda: None
+        if len(calls) > LONGEST:
+            return lambda: self._launch_all(calls)
         graph = self._do("cuGraphCreate", 0)
         before: list[Any] = []
         for call in calls:
@@ -189,6 +208,13 @@ class CudaDevice:
             self._do("cuGraphLaunch", ready, self.stream)
 
         return replay
+
+    def _launch_all(self, calls: Sequence[Call]) -> None:
+        self._enter()
+        for call in calls:
+            sizes = (*call.launch.grid, *call.launch.block, call.launch.shared)
+            values = call.pointers, (ctypes.c_void_p,) * len(call.pointers)
+            self._do("cuLaunchKernel", self._function(call), *sizes, self.stream, values, 0)
 
     def _node(self, call: Call) -> Any:
         node, launch = self.cu.CUDA_KERNEL_NODE_PARAMS(), call.launch

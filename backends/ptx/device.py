@@ -56,6 +56,10 @@ class Device(Protocol):
         """`copy_out` of several arrays from their addresses."""
         ...
 
+    def copy_between(self, target: int, source: int, nbytes: int) -> None:
+        """Copy from one place of the device to another."""
+        ...
+
     def load(self, ptx: str) -> Any:
         """A module of PTX text, ready to launch."""
         ...

@@ -120,13 +120,17 @@ class PtxEmitter(Emitter):
 
     # -- the module ------------------------------------------------------------------------------
 
-    def kernel(self, name: str, parameters: Sequence[str], threads: int) -> str:
-        """The module with this function as a kernel of `threads` threads per block."""
+    def kernel(self, name: str, parameters: Sequence[str], threads: int, blocks: int = 1) -> str:
+        """The module with this function as a kernel of `threads` threads per block.
+
+        Registers are dealt so that `blocks` of them run on one multiprocessor.
+        """
         self.do("ret void")
         head = f"ptx_kernel void @{name}({', '.join(parameters)})"
-        return module_text([self.function(head)], [self], attributes(threads))
+        return module_text([self.function(head)], [self], attributes(threads, blocks))
 
 
-def attributes(threads: int) -> str:
+def attributes(threads: int, blocks: int = 1) -> str:
     """Of a kernel that is always launched with `threads` threads per block."""
-    return f'nounwind "nvvm.maxntid"="{threads}"'
+    several = f' "nvvm.minctasm"="{blocks}"' if blocks > 1 else ""
+    return f'nounwind "nvvm.maxntid"="{threads}"{several}'

@@ -28,6 +28,8 @@ from .schedule import COLUMNS, GpuSchedule
 
 LEAST = 128  # threads of a block
 UNROLL = 8  # elements of a row, or vectors of them, that a thread keeps in registers
+SHARED = 16 << 10  # bytes of shared memory in use at once, while reductions need no more
+SIZES = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
 MOST_TEXT = 96  # expressions times turns that are written out
 Combine = Callable[[list[Value], list[Value]], list[Value]]
 
@@ -41,7 +43,8 @@ class GroupKernel(GpuExpressions):
         self.group = schedule.group
         self.is_columns = schedule.kind == "columns"
         self.together = False  # whether the whole group is here, so that it can share work
-        self.arrays = 0
+        self._busy: list[tuple[tuple[str, int], Value]] = []  # arrays in shared memory, by type
+        self._free: list[tuple[tuple[str, int], Value]] = []
 
     # -- the rows --------------------------------------------------------------------------------
 
@@ -250,7 +253,7 @@ class GroupKernel(GpuExpressions):
     def _over_warps(self, values: list[Value], combine: Combine) -> list[Value]:
         """Each warp leaves its result in shared memory; every thread combines them all."""
         e, warps = self.e, self.group // WARP
-        arrays = [self._array(v, warps) for v in values]
+        arrays = self._arrays(values, warps)
         lane, warp = e.remainder(self.member, WARP), e.quotient(self.member, WARP)
         with e.when(e.binary("icmp eq", lane, e.index(0))):
             for array, value in zip(arrays, values, strict=True):
@@ -267,7 +270,7 @@ class GroupKernel(GpuExpressions):
         e, parts = self.e, self.group
         if parts == 1:
             return values
-        arrays = [self._array(v, parts * COLUMNS) for v in values]
+        arrays = self._arrays(values, parts * COLUMNS)
         mine = e.add(e.mul(self.member, COLUMNS), self.slot, "mine")
         for array, value in zip(arrays, values, strict=True):
             self._put(array, mine, value)
@@ -287,10 +290,24 @@ class GroupKernel(GpuExpressions):
 
     # -- shared memory ---------------------------------------------------------------------------
 
-    def _array(self, like: Value, count: int) -> Value:
-        self.arrays += 1
-        held = _held(like.type)
-        return self.e.shared(f"{self.kernel.name}_s{self.arrays}", f"[{count} x {held}]")
+    def _arrays(self, values: list[Value], count: int) -> list[Value]:
+        """An array of `count` elements for each value, that no other reduction is using."""
+        used = sum(n * SIZES[held] for (held, n), _ in self._busy)
+        if used + count * sum(SIZES[_held(v.type)] for v in values) > SHARED and self._busy:
+            self.e.barrier()  # all have read the results that are there
+            self._free, self._busy = [*self._free, *self._busy], []
+        return [self._array((_held(v.type), count)) for v in values]
+
+    def _array(self, kind: tuple[str, int]) -> Value:
+        found = next((entry for entry in self._free if entry[0] == kind), None)
+        if found is not None:
+            self._free.remove(found)
+        else:
+            number = len(self._busy) + len(self._free)
+            name = f"{self.kernel.name}_s{number}"
+            found = kind, self.e.shared(name, f"[{kind[1]} x {kind[0]}]")
+        self._busy.append(found)
+        return found[1]
 
     def _put(self, array: Value, at: Value, value: Value) -> None:
         held = _held(value.type)

@@ -37,7 +37,7 @@ _NVVM = (
     r"ldmatrix\.sync\.aligned\.m8n8\.x[124](\.trans)?\.b16\.p3",
     r"mma\.m\d+n\d+k\d+\.\w+\.\w+(\.\w+)*",
     r"f2tf32\.rna",
-    r"ex2\.approx(\.ftz)?\.f",
+    r"ex2\.approx(\.ftz)?\.(f|f32)",
 )
 _NVVM_ALLOWED = re.compile(rf"llvm\.nvvm\.({'|'.join(_NVVM)})$")
 _SYMBOL = re.compile(r"call\s[^@\n]*@([\w.]+)\(")

@@ -12,12 +12,14 @@ from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.passes.split_cumsum import split_cumsum
 
 from ..cpu.pipeline import Pass, loop_invariants
+from .gates import cut_gates, transposes_inside
 from .gemm import PRODUCTS, lower_products
 from .split import split_for_blocks
 from .target import Target
 
 announce_passes(
-    "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_for_blocks", "fuse_products"
+    "scan_bodies", "products", "sink_permutes", "split_cumsum", "split_for_blocks", "cut_gates",
+    "fuse_products",
 )
 
 
@@ -39,7 +41,7 @@ def ptx_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-    return [split_cumsum, split_for_blocks, fuse_products]
+    return [split_cumsum, split_for_blocks, cut_gates, fuse_products]
 
 
 def fuse_products(graph: Graph) -> Graph:
@@ -54,7 +56,8 @@ def lower_bodies(graph: Graph, target: Target) -> Graph:
     def visit(node: Node, operands: tuple[Node, ...]) -> Node | None:
         if node.name != "scan":
             return None
-        body, attrs = node.attrs["body"], dict(node.attrs)
+        attrs = dict(node.attrs)
+        body, operands = transposes_inside(node, operands)
         fixed = attrs["carries"] + attrs["consts"]
         for step in ptx_pipeline(target, tuple(body.input_names[attrs["carries"] : fixed])):
             body = step(body)

@@ -82,6 +82,12 @@ class DeviceProgram:
         if address is not None and array.nbytes:
             self.device.copy_in(address, array)
 
+    def take(self, number: int, address: int) -> None:
+        """Copy input `number` from elsewhere on the device, if anything reads it."""
+        mine, nbytes = self.inputs[number], self.input_types[number].nbytes
+        if mine is not None and nbytes:
+            self.device.copy_between(mine, address, nbytes)
+
     def fetch(self, arrays: Sequence[np.ndarray]) -> None:
         """Write the inputs that the program updates into `arrays`."""
         pairs = [(arrays[n], self.inputs[n]) for n in self.updated]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -129,7 +129,10 @@ class Runner:
             program = self.device_program()
             for number, array in enumerate(arrays):
                 program.put(number, array)
+            self._put_prepared(arrays)
             self._versions += 1  # what `prepare` put there may be another one
+        if self.checker is not None:
+            self.checker.begin(arrays)
 
     def turn(self, arrays: Sequence[np.ndarray], moving: Sequence[int]) -> list:
         """A call after `begin`: only the inputs `moving` are copied, updates stay on the device.
@@ -145,13 +148,30 @@ class Runner:
             program.run()
             return program.results()
 
+    def turn_there(self, addresses: Mapping[int, int]) -> DeviceProgram:
+        """As `turn`, with inputs that are on the device already, by number.
+
+        Results stay in the outputs of the program that it gives back, until its next run.
+        """
+        if self.checker is not None:
+            self._check_ends(self.checker.turn_there(addresses).results())
+        with self._lock:
+            program = self.device_program()
+            for number, address in addresses.items():
+                program.take(number, address)
+            program.run()
+            program.device.synchronize()
+            return program
+
     def end(self, arrays: Sequence[np.ndarray]) -> None:
         """Write the updated inputs, as they are on the device by now, into `arrays`."""
         with self._lock:
             self.device_program().fetch(arrays)
 
     def _check_indices(self, arrays: Sequence[np.ndarray]) -> None:
-        ends = self.checker(arrays)
+        self._check_ends(self.checker(arrays))
+
+    def _check_ends(self, ends: Sequence[np.ndarray]) -> None:
         for check, low, high in zip(self.checks, ends[::2], ends[1::2], strict=True):
             error = check.error(int(low), int(high))
             if error is not None:

@@ -49,6 +49,10 @@ class SimulatedDevice:
         for array, address in pairs:
             self.copy_out(array, address)
 
+    def copy_between(self, target: int, source: int, nbytes: int) -> None:
+        """Copy from one place of the device to another."""
+        self.memory.write(target, self.memory.get(source, np.uint8, nbytes))
+
     def load(self, ptx: str) -> Any:
         """The parsed module."""
         from .simulator import load

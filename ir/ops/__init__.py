@@ -45,20 +45,20 @@ from .logic import (
 )
 from .movement import concat, expand, flip, pad, permute, reshape, slice
 from .reduce import amax, argmax, cumsum, prod, sum
-from .structure import call, detach, fused, get, scan
+from .structure import again, call, detach, fused, get, scan
 from .window import argmax_pool, fold, max_pool, unfold
 from .winograd import winograd, winograd_weight
 from .winograd_gradient import winograd_kernels, winograd_points
 
 __all__ = [
-    "abs", "add", "amax", "argmax", "argmax_pool", "argsort", "atan2", "attention",
+    "abs", "add", "again", "amax", "argmax", "argmax_pool", "argsort", "atan2", "attention",
     "attention_grad", "bitwise_and", "bitwise_or", "bitwise_xor", "bounded", "call", "cast",
     "concat", "contract", "conv", "conv_transpose", "conv_weight", "cos", "cumsum", "depthwise",
-    "detach", "div", "eq", "erf", "exp", "expand", "expm1", "flip", "floor", "floor_divide",
-    "fold", "full", "full_like", "fused", "get", "index_add", "index_put", "index_reduce",
-    "iota", "iota_like", "le", "log", "log1p", "lt", "matmul", "max_pool", "maximum", "minimum",
-    "mul", "neg", "pad", "permute", "pow", "prod", "random_bits", "remainder", "reshape",
-    "round", "scan", "shift_left", "shift_right", "sigmoid", "sin", "slice", "sqrt", "sub",
-    "sum", "take", "tanh", "unfold", "where", "window_conv", "window_max", "winograd",
-    "winograd_kernels", "winograd_points", "winograd_weight", "zeros_like",
+    "detach", "div", "eq", "erf", "exp", "expand", "expm1", "flip", "floor", "floor_divide", "fold",
+    "full", "full_like", "fused", "get", "index_add", "index_put", "index_reduce", "iota",
+    "iota_like", "le", "log", "log1p", "lt", "matmul", "max_pool", "maximum", "minimum", "mul",
+    "neg", "pad", "permute", "pow", "prod", "random_bits", "remainder", "reshape", "round", "scan",
+    "shift_left", "shift_right", "sigmoid", "sin", "slice", "sqrt", "sub", "sum", "take", "tanh",
+    "unfold", "where", "window_conv", "window_max", "winograd", "winograd_kernels",
+    "winograd_points", "winograd_weight", "zeros_like",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from ..op import Contraction, OpError, op, require
-from ..types import TensorType
+from ..types import TensorType, bfloat16
 from .movement import permute
 
 
@@ -291,15 +291,21 @@ class contract(Contraction):
     (extent, stride in a, stride in b) and `m` (extent, stride in a), in elements of the flattened
     operands, counted from elements `a_offset` and `b_offset`. Column n of b lies at n, or with
     `panel` P > 0 at n // P * panel_stride + n % P. With `merged` all of m is one axis of the
-    result.
+    result. With `paired` each term is two: also that of the elements right behind both; the columns
+    of a panel are then 2 apart.
     """
 
     differentiable = False
 
-    def type(a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False):
+    def type(
+        a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False, paired=False
+    ):
+        ok = not paired or (panel and a.dtype is b.dtype is bfloat16)
+        require(ok, f"contract: paired terms are of bfloat16 in panels, got {a} and {b}")
+        k, step = (*k, (2, 1, 1)) if paired else k, 2 if paired else 1
         last_a = a_offset + sum((e - 1) * s for e, s, *_ in (*batch, *m, *k))
         last_b = b_offset + sum((e - 1) * s for e, _, s in (*batch, *k))
-        last_b += (n - 1) // panel * panel_stride + (n - 1) % panel if panel else n - 1
+        last_b += (n - 1) // panel * panel_stride + (n - 1) % panel * step if panel else n - 1
         shape = (*(e for e, *_ in batch), *_rows_of(m, merged), n)
         strides = (a_offset, b_offset, *(s for _, *both in (*batch, *m, *k) for s in both))
         empty = 0 in (*shape, *(e for e, *_ in k))
@@ -307,14 +313,17 @@ class contract(Contraction):
         require(fits, f"contract: strides reach beyond the operands {a} and {b}")
         return TensorType(shape, a.dtype)
 
-    def eval(a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False):
+    def eval(
+        a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False, paired=False
+    ):
         wide = _accumulate(a.dtype)
+        k, step = (*k, (2, 1, 1)) if paired else k, 2 if paired else 1
         walk = [(e, s) for e, s, *_ in (*batch, *m, *k)]
         rows = strided(a.astype(wide).ravel()[a_offset:], walk)
         width = panel or max(n, 1)
         panels = -(-n // width)
-        columns = [(panels, panel_stride), (width, 1)]
-        flat = np.concatenate([b.astype(wide).ravel()[b_offset:], np.zeros(width, wide)])
+        columns = [(panels, panel_stride), (width, step)]
+        flat = np.concatenate([b.astype(wide).ravel()[b_offset:], np.zeros(width * step, wide)])
         right = strided(flat, [*((e, s) for e, _, s in (*batch, *k)), *columns])
         groups, inner = [e for e, *_ in batch], int(np.prod([e for e, *_ in k], dtype=np.int64))
         right = right.reshape(*groups, inner, panels * width)[..., :n]
@@ -323,9 +332,11 @@ class contract(Contraction):
         return out.reshape(*groups, *_rows_of(m, merged), n).astype(a.dtype)
 
     def element(
-        k_, idx, a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False
-    ):
+        k_, idx, a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False,
+        paired=False,
+    ):  # fmt: skip
         rank = len(batch)
+        k, step = (*k, (2, 1, 1)) if paired else k, 2 if paired else 1
         at_batch, at_m, column = idx[:rank], idx[rank:-1], idx[-1]
         if merged:
             at_m = k_.unravel(at_m[0], tuple(e for e, _ in m))
@@ -336,7 +347,7 @@ class contract(Contraction):
             right = _dot(at_batch, [s for _, _, s in batch]) + _dot(inner, [s for _, _, s in k])
             place = column
             if panel:
-                place = (column // panel) * panel_stride + column % panel
+                place = (column // panel) * panel_stride + (column % panel) * step
             x = a(k_.unravel(left, a.shape))
             return k_.mul(x, b(k_.unravel(right + place + b_offset, b.shape)))
 

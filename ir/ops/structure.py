@@ -1,4 +1,4 @@
-"""Ops that hold graphs or shape the graph itself: call, scan, fused, get, detach."""
+"""Ops that hold graphs or shape the graph itself: call, scan, fused, get, detach, again."""
 
 from __future__ import annotations
 
@@ -46,6 +46,23 @@ class detach(Elementwise):
 
     def scalar(k, x):
         return x
+
+
+@op
+class again(Op):
+    """x itself, for computing something a second time: what reads it is not merged with the first.
+
+    `number` tells the computations apart. In memory it is x.
+    """
+
+    def type(x, *, number):
+        return x
+
+    def eval(x, *, number):
+        return x
+
+    def vjp(g, y, x, *, number):
+        return (lambda: g,)
 
 
 @op

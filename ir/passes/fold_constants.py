@@ -31,7 +31,7 @@ from ..op import OPS, Elementwise, attribute_key
 from ..rewrite import Rules, full_node, rewrite
 
 RULES = Rules()
-NOT_FOLDED = {"random_bits", "detach"}  # random_bits is not constant over its elements
+NOT_FOLDED = {"random_bits", "detach", "again"}  # random_bits is not constant over its elements
 
 
 def fold_constants(graph: Graph) -> Graph:

@@ -152,11 +152,15 @@ def fuse(graph: Graph, alone: frozenset[str] = frozenset()) -> Graph:
 
     Reductions named in `alone` share a kernel with no other one and read stored operands.
     """
-    groups = Fusion(graph, alone).run()
+    return kernels_of(graph, Fusion(graph, alone).run())[0]
+
+
+def kernels_of(graph: Graph, groups: list[Group]) -> tuple[Graph, dict[Node, Node]]:
+    """The fused graph, and for each node that a kernel stores the node that stands for it there."""
     new: dict[Node, Node] = {n: n for n in graph.inputs}
     for group in reversed(groups):
         _emit_group(group, new)
-    return graph.with_outputs(tuple(new[x] for x in graph.outputs))
+    return graph.with_outputs(tuple(new[x] for x in graph.outputs)), new
 
 
 def _emit_group(group: Group, new: dict[Node, Node]) -> None:

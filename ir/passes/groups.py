@@ -296,7 +296,7 @@ NO_SCATTER = (*CENTERS, "concat")
 def center_depth(center: Node) -> int:
     """How many terms one element of a contraction or a window has."""
     if center.name == "contract":
-        return prod(e for e, *_ in center.attrs["k"])
+        return prod(e for e, *_ in center.attrs["k"]) * (2 if center.attrs.get("paired") else 1)
     if center.name == "winograd":
         return 9 * center.inputs[1].shape[2]
     return prod(center.attrs.get("kernel") or center.inputs[1].shape[:-2])

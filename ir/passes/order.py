@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ..graph import Graph, Node, toposort
+from ..graph import Graph, Node
 from ..index import Index, linear
 
 
 def is_alias(node: Node) -> bool:
     """Whether the result is (a contiguous part of) the memory of the operand."""
-    return node.name == "reshape" or (node.name == "slice" and is_block(node))
+    return node.name in ("reshape", "again") or (node.name == "slice" and is_block(node))
 
 
 def is_block(node: Node) -> bool:
@@ -26,7 +26,7 @@ def is_block(node: Node) -> bool:
 
 def slice_offset(node: Node) -> int:
     """Bytes from the operand's beginning to an alias of it."""
-    if node.name == "reshape":
+    if node.name != "slice":
         return 0
     x = node.inputs[0]
     start = tuple(Index((), n) for n in node.attrs["start"])
@@ -42,8 +42,18 @@ def scheduled(graph: Graph) -> list[Node]:
     depth: dict[Node, int] = {}
     for node in graph.nodes:
         depth[node] = 1 + max((depth.get(x, 0) for x in node.inputs), default=0)
-    outputs = sorted(graph.outputs, key=lambda y: depth.get(y, 0))
-    return [n for n in toposort(outputs) if n.op is not None]
+    order: dict[Node, None] = {}
+    stack = sorted(graph.outputs, key=lambda y: -depth.get(y, 0))
+    while stack:
+        node = stack[-1]
+        pending = [x for x in node.inputs if x.op is not None and x not in order]
+        if pending and node not in order:
+            stack += sorted(pending, key=lambda x: depth[x])  # the deepest is computed first
+            continue
+        stack.pop()
+        if node.op is not None:
+            order[node] = None
+    return list(order)
 
 
 def with_updates_early(graph: Graph) -> list[Node]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +28,8 @@ NOTICE = (
 _COMMENT = "nncomp package, sha256 of all bytes before: "
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same for all, so that equal exports are equal files
 _TAIL = len(_COMMENT) + 64
+_LOCAL = 30  # bytes of the header before the name of a part
+Bytes = bytes | memoryview
 
 
 class PackageError(RuntimeError):
@@ -43,6 +46,7 @@ def pack(manifest: Mapping[str, Any], parts: Mapping[str, bytes]) -> bytes:
         for name, data in {MANIFEST: text, **parts}.items():
             info = zipfile.ZipInfo(name, _DATE)
             info.external_attr = 0o644 << 16
+            info.extra = _padding(buffer.tell() + _LOCAL + len(name.encode()))
             file.writestr(info, data)
         file.comment = (_COMMENT + 64 * "0").encode()
     whole = buffer.getvalue()
@@ -50,9 +54,18 @@ def pack(manifest: Mapping[str, Any], parts: Mapping[str, bytes]) -> bytes:
     return body + (_COMMENT + _digest(body)).encode()
 
 
-def unpack(data: bytes, where: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _padding(start: int) -> bytes:
+    """An extra field behind which a part begins at a multiple of 64: tensors can be used in place.
+
+    Its number is the one that Android's zipalign took for this.
+    """
+    size = -(start + 4) % 64
+    return struct.pack("<HH", 0xD935, size) + bytes(size)
+
+
+def unpack(data: bytes, where: str) -> tuple[dict[str, Any], dict[str, Bytes]]:
     """Manifest and parts; PackageError, naming `where`, for what is damaged or another format."""
-    body, tail = data[:-_TAIL], data[-_TAIL:]
+    body, tail = memoryview(data)[:-_TAIL], data[-_TAIL:]
     if not data.startswith(b"PK") or not zipfile.is_zipfile(io.BytesIO(data)):
         raise PackageError(
             f"{where} is no nncomp package, or it is cut off: it is not a whole zip archive"
@@ -76,7 +89,7 @@ def unpack(data: bytes, where: str) -> tuple[dict[str, Any], dict[str, bytes]]:
     return manifest, parts
 
 
-def _read(data: bytes, intact: bool) -> tuple[dict[str, Any], dict[str, bytes], list[str]]:
+def _read(data: bytes, intact: bool) -> tuple[dict[str, Any], dict[str, Bytes], list[str]]:
     """Manifest, parts, and the names of parts with other bytes than the manifest says.
 
     Where all bytes are as they were written (`intact`), so is each part.
@@ -88,7 +101,7 @@ def _read(data: bytes, intact: bool) -> tuple[dict[str, Any], dict[str, bytes], 
         parts, wrong = {}, []
         for name, entry in dict(manifest.get("parts", {})).items():
             try:
-                parts[name] = file.read(name)
+                parts[name] = _content(file, name, data, intact)
             except (KeyError, zipfile.BadZipFile):
                 wrong.append(name)
                 continue
@@ -97,5 +110,16 @@ def _read(data: bytes, intact: bool) -> tuple[dict[str, Any], dict[str, bytes], 
     return manifest, parts, wrong
 
 
-def _digest(data: bytes) -> str:
+def _content(file: zipfile.ZipFile, name: str, data: bytes, intact: bool) -> Bytes:
+    """The bytes of a part; of an intact archive without its checksum, which has been proved."""
+    info = file.getinfo(name)
+    if not intact or info.compress_type != zipfile.ZIP_STORED:
+        return file.read(name)
+    head = info.header_offset
+    lengths = struct.unpack_from("<HH", data, head + 26)
+    start = head + _LOCAL + sum(lengths)
+    return memoryview(data)[start : start + info.file_size]
+
+
+def _digest(data: Bytes) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -29,6 +29,8 @@ def add_options(parser: argparse.ArgumentParser, at_least: AtLeast) -> None:
     add("--threads", type=at_least(int, 1),
         help="threads that a run may use: one from C, any number in a package")  # fmt: skip
     add("--weights-file", action="store_true", help="constants in a file of their own")
+    add("--prepare", choices=("export", "start"), default="export",
+        help="when constants are packed, for each level or at the start")  # fmt: skip
     add("--seed", type=at_least(int, 0), default=0, help="of weights that no file gives")
 
 
@@ -70,6 +72,7 @@ def _export(row: Any, options: argparse.Namespace) -> list:
     settings = dict(
         target=options.target, cpu=options.cpu and options.cpu.split(","), name=name,
         weights="file" if options.weights_file else "embed", threads=options.threads,
+        prepare=options.prepare,
     )  # fmt: skip
     return [
         nncomp.aot.export(model, inputs, path, **settings) for path in _paths(options, name)

@@ -34,6 +34,7 @@ def export(
     target: str = "host",
     cpu: str | Sequence[str] | None = None,
     weights: str = "embed",
+    prepare: str = "export",
     threads: int | None = None,
     train_step: Any = None,
     format: str | None = None,
@@ -49,6 +50,8 @@ def export(
     platform ("host", "aarch64-linux", ...), `cpu` one or more levels of x86-64 ("baseline",
     "avx2", "avx512"; all of them by default: the highest that the CPU has is taken at run time).
     `weights="file"` puts the constants into a file of their own, which programs map into memory.
+    They are packed for each level at the export, or with `prepare="start"` when the program starts,
+    which keeps one copy of them in the file; a package does so always.
     `threads` is how many threads a run may use: by default one from C, and in a package as many as
     the process computes with. With
     `train_step=compile_train_step(...)` a whole training step is exported, and `inputs` are those
@@ -60,7 +63,7 @@ def export(
     """
     path, kind = _place(path, format)
     name = _name(path, name)
-    _check(weights, threads, kind)
+    _check(weights, prepare, threads, kind)
     args, kwargs = _arguments(inputs)
     from ..compiled_export import export_call, export_step
     from ..compiled_files import make_files
@@ -70,7 +73,8 @@ def export(
     else:
         _check_step(module, train_step, kwargs)
         recorded = export_step(train_step, args, name)
-    files, sizes = make_files(recorded, path, kind, target, cpu, weights == "embed", threads)
+    choices = weights == "embed", threads, prepare == "export"
+    files, sizes = make_files(recorded, path, kind, target, cpu, *choices)
     write(files)
     return Exported(path, tuple(files), sizes)
 
@@ -123,9 +127,11 @@ def _name(path: str, name: str | None) -> str:
     return name
 
 
-def _check(weights: str, threads: int | None, kind: str) -> None:
+def _check(weights: str, prepare: str, threads: int | None, kind: str) -> None:
     if weights not in ("embed", "file"):
         raise ValueError(f"weights={weights!r}: expected 'embed' or 'file'")
+    if prepare not in ("export", "start"):
+        raise ValueError(f"prepare={prepare!r}: expected 'export' or 'start'")
     if weights == "file" and kind in ("nnc", "wasm"):
         raise ValueError(f"weights='file' is for o, a and so: a file .{kind} holds its constants")
     whole = isinstance(threads, int) and not isinstance(threads, bool) and threads >= 1

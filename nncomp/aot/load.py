@@ -21,11 +21,11 @@ def load(path: Any) -> Loaded:
         data = file.read()
     where = repr(os.fsdecode(path))
     manifest, parts = unpack(data, where)
-    from ..compiled_package import program_of, tensors_of
+    from ..compiled_package import make_shortcut, program_of, tensors_of
 
     try:
         program = program_of(manifest, parts)
-        return Loaded(manifest, tensors_of(manifest, parts, where), *program)
+        return Loaded(manifest, tensors_of(manifest, parts), *program, make_shortcut)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if str(error).startswith("NNCOMP_"):
             raise

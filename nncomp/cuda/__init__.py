@@ -33,13 +33,33 @@ def ptx(model: Any, *args: Any, **kwargs: Any) -> str:
 
     One module per kernel, for the GPU that NNCOMP_PTX_TARGET names (sm_80 by default).
     """
+    return _compiled(model, args, kwargs)[0].runner.ptx
+
+
+def bind(model: Any, *args: Any) -> Any:
+    """The Module or function as a function of arrays in GPU memory, like the Tensors `args`.
+
+    It takes what has `__cuda_array_interface__` (arrays of torch, CuPy, numba), contiguous and of
+    the same shapes and dtypes, and gives DeviceArrays (a tuple of them if there are several
+    results), which have it too: nothing passes through the host. Parameters are copied to the GPU
+    here, once. Raises ValueError for functions that need gradients, write to tensors or draw random
+    numbers, and DeviceError without a GPU.
+    """
+    from .arrays import bound
+
+    return bound(*_compiled(model, args, {}))
+
+
+def _compiled(model: Any, args: tuple, kwargs: dict) -> tuple[Any, list]:
+    """The program of a model for these arguments, compiled but not run, and their tensors."""
     from ..compiler import compile
     from ..signature import signature
 
     compiled = compile(model, backend="ptx")
     function = getattr(compiled, "_compiled_forward", compiled)
     leaves, key = signature(args, kwargs)
-    return function._compile(key, args, kwargs, leaves).runner.ptx
+    program = function.find(key, leaves)
+    return program or function._compile(key, args, kwargs, leaves), leaves
 
 
 def is_initialized() -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from ..ir.types import DType
@@ -19,6 +20,35 @@ _FIELDS = {  # where TensorProto keeps numbers that are not raw bytes
     "float32": "float_data", "float64": "double_data", "int64": "int64_data",
 }  # fmt: skip
 EXTERNAL = 1  # TensorProto.DataLocation
+
+
+class SmallType(NamedTuple):
+    """An element type that is widened: its name, its bits, and the type that has its values."""
+
+    name: str
+    bits: int
+    meaning: Any
+
+    def decoded(self, codes: np.ndarray) -> np.ndarray:
+        """The numbers with these bits."""
+        if self.meaning is np.uint8:
+            return codes
+        if self.meaning is np.int8:
+            sign = 1 << (self.bits - 1)
+            return (codes ^ sign).astype(np.int8) - np.int8(sign)
+        return codes.view(self.meaning).astype(np.float32)
+
+
+SMALL_TYPES = {  # by TensorProto.DataType
+    17: SmallType("FLOAT8E4M3FN", 8, ml_dtypes.float8_e4m3fn),
+    18: SmallType("FLOAT8E4M3FNUZ", 8, ml_dtypes.float8_e4m3fnuz),
+    19: SmallType("FLOAT8E5M2", 8, ml_dtypes.float8_e5m2),
+    20: SmallType("FLOAT8E5M2FNUZ", 8, ml_dtypes.float8_e5m2fnuz),
+    21: SmallType("UINT4", 4, np.uint8),
+    22: SmallType("INT4", 4, np.int8),
+    25: SmallType("UINT2", 2, np.uint8),
+    26: SmallType("INT2", 2, np.int8),
+}
 
 
 class OnnxLoadError(ValueError):
@@ -51,17 +81,23 @@ class Tensors:
 
     def __init__(self, folder: str | None):
         self.folder = folder
+        self.widened: dict[str, str] = {}  # names of values in small types, and the type
 
-    def array_of(self, proto: Any) -> np.ndarray:
-        """The numpy array of a TensorProto; OnnxLoadError if its bytes are not what it says."""
-        what = f"tensor {proto.name!r}"
+    def array_of(self, proto: Any, name: str = "") -> np.ndarray:
+        """The numpy array of a TensorProto; OnnxLoadError if its bytes are not what it says.
+
+        Numbers of 2, 4 or 8 bits without a type here come in a wider one; `name` is noted then.
+        """
+        what = f"tensor {proto.name or name!r}"
+        shape = tuple(proto.dims)
+        if any(n < 0 for n in shape):
+            raise OnnxLoadError(f"{what} has the shape {shape}; sizes cannot be negative")
+        if proto.data_type in SMALL_TYPES:
+            return self._widened(proto, what, shape, proto.name or name)
         try:
             dtype = dtype_of_number(proto.data_type)
         except TypeError as error:
             raise OnnxLoadError(f"{what}: {error}") from None
-        shape = tuple(proto.dims)
-        if any(n < 0 for n in shape):
-            raise OnnxLoadError(f"{what} has the shape {shape}; sizes cannot be negative")
         count = math.prod(shape)
         if proto.data_location == EXTERNAL:
             data = self._external(proto, what, count * dtype.itemsize)
@@ -75,6 +111,26 @@ class Tensors:
                 f"bytes, got {len(data)}"
             )
         return _from_bytes(data, dtype, shape)
+
+    def _widened(self, proto: Any, what: str, shape: tuple[int, ...], name: str) -> np.ndarray:
+        """Small numbers as int8, uint8 or float32; several share a byte, the first in its low bits.
+        """
+        small = SMALL_TYPES[proto.data_type]
+        self.widened[name] = small.name
+        count = math.prod(shape)
+        size = -(-count * small.bits // 8)
+        if proto.data_location == EXTERNAL:
+            data = self._external(proto, what, size)
+        else:
+            data = proto.raw_data or bytes(v & 255 for v in proto.int32_data)
+        if len(data) != size:
+            raise OnnxLoadError(
+                f"{what} of shape {shape} and type {small.name} needs {size} bytes, got {len(data)}"
+            )
+        octets = np.frombuffer(data, np.uint8)
+        shifts = np.arange(0, 8, small.bits, dtype=np.uint8)
+        codes = (octets[:, None] >> shifts & (1 << small.bits) - 1).reshape(-1)[:count]
+        return small.decoded(codes.astype(np.uint8)).reshape(shape)
 
     def _external(self, proto: Any, what: str, size: int) -> bytes:
         """The bytes that a tensor has in a file beside the model."""

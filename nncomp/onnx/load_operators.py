@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from . import (  # noqa: F401
+    load_contrib,
     load_control,
     load_convolution,
+    load_detection,
     load_elementwise,
     load_index,
     load_linear,
@@ -14,4 +16,5 @@ from . import (  # noqa: F401
     load_reduce,
     load_resize,
     load_shape,
+    load_signal,
 )

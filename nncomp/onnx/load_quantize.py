@@ -54,11 +54,12 @@ def dequantize_linear(n: Step, x: Any, scale: Any, zero: Any) -> Any:
     number = n.get("output_dtype", 0)
     dtype = dtype_of_number(number) if number else scale.dtype
     scale, zero = _along(n, scale, x), _along(n, zero, x)
-    y = x.to(int32) if zero is None else x.to(int32) - zero.to(int32)
+    wide = float32 if x.dtype.is_floating_point else int32
+    y = x.to(wide) if zero is None else x.to(wide) - zero.to(wide)
     return (y.to(float32) * scale.to(float32)).to(dtype)
 
 
-def _centred(x: Any, zero: Any, axis: int) -> Any:
+def centred(x: Any, zero: Any, axis: int) -> Any:
     """x less its zero point, as int32; a vector of zero points goes along `axis`."""
     y = x.to(int32)
     if zero is None:
@@ -71,12 +72,12 @@ def _centred(x: Any, zero: Any, axis: int) -> Any:
 
 @rule("MatMulInteger")
 def matmul_integer(n: Step, a: Any, b: Any, a_zero: Any, b_zero: Any) -> Any:
-    return nncomp.matmul(_centred(a, a_zero, -2), _centred(b, b_zero, -1))
+    return nncomp.matmul(centred(a, a_zero, -2), centred(b, b_zero, -1))
 
 
 @rule("ConvInteger")
 def conv_integer(n: Step, x: Any, w: Any, x_zero: Any, w_zero: Any) -> Any:
-    return _conv(n, _centred(x, x_zero, 1), _centred(w, w_zero, 0)).to(int32)
+    return _conv(n, centred(x, x_zero, 1), centred(w, w_zero, 0)).to(int32)
 
 
 def _conv(n: Step, x: Any, w: Any) -> Any:
@@ -89,7 +90,7 @@ def qlinear_matmul(
     n: Step, a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero: Any, y_scale: Any,
     y_zero: Any,
 ) -> Any:  # fmt: skip
-    total = nncomp.matmul(_centred(a, a_zero, -2), _centred(b, b_zero, -1)).to(float32)
+    total = nncomp.matmul(centred(a, a_zero, -2), centred(b, b_zero, -1)).to(float32)
     left = a_scale.reshape([-1, 1]) if len(a_scale.shape) == 1 and a_scale.shape[0] > 1 else a_scale
     y = nncomp.round(total * (left * b_scale / y_scale).to(float32))
     return saturated(y + y_zero.to(float32), y_zero.dtype)
@@ -100,7 +101,7 @@ def qlinear_conv(
     n: Step, x: Any, x_scale: Any, x_zero: Any, w: Any, w_scale: Any, w_zero: Any, y_scale: Any,
     y_zero: Any, bias: Any,
 ) -> Any:  # fmt: skip
-    total = _conv(n, _centred(x, x_zero, 1), _centred(w, w_zero, 0))
+    total = _conv(n, centred(x, x_zero, 1), centred(w, w_zero, 0))
     line = [1, -1, *(1,) * (len(x.shape) - 2)]
     if bias is not None:
         total = total + bias.to(float64).reshape(line)

@@ -32,20 +32,28 @@ class Rule:
         return position in self.known or -1 in self.known
 
 
-RULES: dict[str, Rule] = {}
+RULES: dict[str, Rule] = {}  # by operator, `domain.Operator` for those of other domains
 
 
-def rule(*op_types: str, known: tuple[int, ...] = (), control: bool = False) -> Callable:
-    """Registers a function as the rule of operators of the default domain."""
+def rule_of(step: Any) -> Rule | None:
+    """The rule of a step's operator."""
+    return RULES.get(f"{step.domain}.{step.op_type}" if step.domain else step.op_type)
+
+
+def rule(
+    *op_types: str, known: tuple[int, ...] = (), control: bool = False, domain: str = ""
+) -> Callable:
+    """Registers a function as the rule of operators."""
 
     def register(function: Callable) -> Callable:
         parameters = list(inspect.signature(function).parameters.values())
         any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         positions = None if any_number else len(parameters) - 1
         for op_type in op_types:
-            if op_type in RULES:
-                raise ValueError(f"operator {op_type} has two rules")
-            RULES[op_type] = Rule(function, known, positions, control)
+            name = f"{domain}.{op_type}" if domain else op_type
+            if name in RULES:
+                raise ValueError(f"operator {name} has two rules")
+            RULES[name] = Rule(function, known, positions, control)
         return function
 
     return register

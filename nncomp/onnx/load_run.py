@@ -21,7 +21,7 @@ from ..trace_error import TraceError
 from ..trace_function import recording
 from .load_file import OnnxLoadError
 from .load_functions import function_body
-from .load_rules import RULES, Rule
+from .load_rules import Rule, rule_of
 from .load_steps import Body, OnnxRunError, Step
 
 
@@ -72,7 +72,7 @@ class Frame:
         return results
 
     def _results(self, step: Step, values: list[Any]) -> Any:
-        rule = RULES.get(step.op_type) if not step.domain else None
+        rule = rule_of(step)
         if rule is None or (step.domain, step.op_type) in self.program.functions:
             body = function_body(self.program, step, values)
             given = values + [None] * (len(body.inputs) - len(values))
@@ -136,3 +136,11 @@ def known_value(value: Any, step: Step, position: int) -> np.ndarray | None:
             "it as a number, list or numpy array instead of a Tensor"
         )
     return found
+
+
+def number_of(value: Any) -> bool | int | float | None:
+    """The value of a tensor with one element, None if it is not known while a graph is recorded."""
+    if state.tracer is None:
+        return value.detach().numpy().reshape(-1)[0].item()
+    found = evaluate(state.tracer.node_of(value)) if value.is_traced else None
+    return None if found is None else found.reshape(-1)[0].item()

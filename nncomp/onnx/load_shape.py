@@ -15,6 +15,7 @@ from ..ir.types import dtype_of_name, dtype_of_numpy, int64
 from ..nn import functional as F
 from .load_reduce import one_axis
 from .load_rules import rule, shape_of
+from .load_run import number_of
 from .load_steps import Step
 from .protobuf import dtype_of_number
 
@@ -225,8 +226,8 @@ def pad(n: Step, x: Any, pads: np.ndarray | None, value: Any, axes: np.ndarray |
     low, high = ([max(w, 0) for w in side] for side in (low, high))
     if mode != "constant":
         return _pad_by_index(n, x, low, high, mode)
-    if value is None or not hasattr(value, "is_traced") or not value.is_traced:
-        number = n.get("value", 0.0) if value is None else value.reshape([]).item()
+    number = n.get("value", 0.0) if value is None else number_of(value)
+    if number is not None:
         return ops.pad(x, low=tuple(low), high=tuple(high), interior=(0,) * rank,
                        value=_number(number, x.dtype))  # fmt: skip
     inside = constant(True, tuple(x.shape), dtype_of_name("bool"))

@@ -6,13 +6,14 @@ branch or loop. `Body.check` refuses what no rule can run, all of it in one mess
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .load_file import OnnxLoadError, Tensors
+from .load_rules import rule_of
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
 
@@ -32,7 +33,7 @@ class Step:
     outputs: list[str]
     attrs: dict[str, Any]
     opset: int
-    proto: Any = field(repr=False)
+    data: bytes = field(default=b"", repr=False)  # the NodeProto, if no rule runs the step
     prepared: dict[Any, Any] = field(default_factory=dict, repr=False)  # bodies of functions
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -123,7 +124,7 @@ class Reader:
     def function(self, proto: Any, attrs: Mapping[str, Any]) -> Body:
         """The body of a function called with `attrs`."""
         own = Reader(self.tensors, {o.domain: o.version for o in proto.opset_import})
-        given = {a.name: own.attribute(a, set(), {}) for a in proto.attribute_proto}
+        given = {a.name: own.attribute(a, set()) for a in proto.attribute_proto}
         given.update(attrs)
         defined = set(proto.input)
         steps = own.steps(proto.node, defined, given)
@@ -131,7 +132,7 @@ class Reader:
 
     def steps(self, protos: Any, defined: set[str], given: Mapping | None = None) -> list[Step]:
         """Steps in the order of the file; `defined` grows by what they compute."""
-        found = []
+        found, own = [], set()
         for proto in protos:
             step = self.step(proto, defined, given or {})
             for name in step.inputs:
@@ -140,8 +141,9 @@ class Reader:
                         f"{step.where()} reads {name!r}, which nothing before it computes"
                     )
             for name in step.outputs:
-                if name and name in defined:
+                if name and name in own:
                     raise OnnxLoadError(f"{step.where()} computes {name!r}, which is there already")
+                own.add(name)
                 defined.add(name)
             found.append(step)
         return found
@@ -150,7 +152,9 @@ class Reader:
         domain = "" if proto.domain in DEFAULT_DOMAINS else proto.domain
         opset = self.opsets.get(domain, self.opsets.get("ai.onnx", 0) if not domain else 0)
         step = Step(proto.op_type, domain, proto.name, list(proto.input), list(proto.output), {},
-                    opset, proto)  # fmt: skip
+                    opset)  # fmt: skip
+        if rule_of(step) is None:
+            step.data = proto.SerializeToString()
         if not opset:
             raise OnnxLoadError(f"{step.where()}: the file imports no version of this domain")
         for attribute in proto.attribute:
@@ -158,11 +162,14 @@ class Reader:
                 if attribute.ref_attr_name in given:
                     step.attrs[attribute.name] = given[attribute.ref_attr_name]
                 continue
-            step.attrs[attribute.name] = self.attribute(attribute, defined, given)
+            step.attrs[attribute.name] = self.attribute(attribute, defined, step.outputs)
         return step
 
-    def attribute(self, proto: Any, defined: set[str], given: Mapping[str, Any]) -> Any:
-        """The value of an attribute as Python data."""
+    def attribute(self, proto: Any, defined: set[str], outputs: Sequence[str] = ()) -> Any:
+        """The value of an attribute as Python data; `outputs` are the names of the node's results.
+        """
+        if proto.type == TENSOR:
+            return self.tensors.array_of(proto.t, "".join(outputs[:1]))
         kind = _KINDS.get(proto.type)
         if kind is None:
             raise OnnxLoadError(f"attribute {proto.name!r} has a type that is not supported here")
@@ -173,14 +180,14 @@ def _graph_attribute(reader: Reader, proto: Any, defined: set[str]) -> Body:
     return reader.graph(proto.g, defined)
 
 
+TENSOR = 4  # AttributeProto.AttributeType
 _KINDS: dict[int, Callable[[Reader, Any, set[str]], Any]] = {  # by AttributeProto.AttributeType
     1: lambda r, a, d: a.f,
     2: lambda r, a, d: a.i,
     3: lambda r, a, d: a.s.decode("utf-8", "replace"),
-    4: lambda r, a, d: r.tensors.array_of(a.t),
     5: _graph_attribute,
     6: lambda r, a, d: list(a.floats),
     7: lambda r, a, d: list(a.ints),
     8: lambda r, a, d: [s.decode("utf-8", "replace") for s in a.strings],
-    13: lambda r, a, d: a.tp,
+    13: lambda r, a, d: None,  # the type of an Optional, which values have anyway
 }

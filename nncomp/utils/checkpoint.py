@@ -8,7 +8,7 @@ call's own part of the tape: to the arguments, and to parameters that the functi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import nncomp
@@ -18,6 +18,7 @@ from ..autograd import engine
 from ..autograd.modes import enable_grad, state
 from ..autograd.tape import AccumulateGrad, Edge, TapeNode, edge_of
 from ..inplace import alias
+from ..ir import ops
 from ..random_state import default_generator
 from ..tensor import Tensor
 
@@ -48,18 +49,20 @@ def checkpoint(
     ``context_fn`` gives the contexts of the first and the second computation. Both settings of
     ``use_reentrant`` do the same; ``debug`` and ``early_stop`` have no effect. CheckpointError in
     backward if the results have other shapes or dtypes, unless ``determinism_check`` is "none".
-    While a graph is recorded the function simply runs: the compiler decides what is kept.
+    It is the same for gradients that are taken inside of compiled code, as in a training step; for
+    those taken of a compiled call, the compiler decides what is kept.
     """
     if determinism_check not in ("default", "none"):
         raise ValueError(
             f"determinism_check should be 'default' or 'none', got {determinism_check!r}"
         )
     first, second = context_fn()
-    if state.tracer is not None or not state.grad_enabled:
+    inner = state.tracer is not None and state.tracer.parent is not None
+    if inner or not state.grad_enabled:
         with first:
             return function(*args, **kwargs)
-    key = default_generator.get_state() if preserve_rng_state else None
-    call = _Call(function, args, kwargs, key, second, determinism_check == "default")
+    check = determinism_check == "default"
+    call = _Call(function, args, kwargs, preserve_rng_state, second, check)
     mark = TapeNode(())  # nodes made from here on belong to the call
     with first:
         result = function(*args, **kwargs)
@@ -108,24 +111,21 @@ class _Call:
     """What is needed to compute the function again."""
 
     def __init__(
-        self, function: Callable, args: tuple, kwargs: dict, key: Any, context: Any, check: bool
-    ) -> None:
+        self, function: Callable, args: tuple, kwargs: dict, preserve: bool, context: Any,
+        check: bool,
+    ) -> None:  # fmt: skip
         self.function, self.args, self.kwargs = function, args, kwargs
-        self.key, self.context, self.check = key, context, check
+        self.preserve, self.context, self.check = preserve, context, check
         self.mode = autocast_mode.present()
+        self.tracer = tracer = state.tracer
+        self.key = default_generator.get_state() if tracer is None else tracer.draws
         self.types: list[Any] = []
 
     def again(self) -> list[Tensor]:
         """The tensors of the result, recorded."""
-        now = default_generator.get_state()
-        if self.key is not None:
-            default_generator.set_state(self.key)
-        try:
-            with enable_grad(), self.mode, self.context:
-                result = self.function(*self.args, **self.kwargs)
-        finally:
-            if self.key is not None:
-                default_generator.set_state(now)
+        with enable_grad(), self._same_draws(), self.mode, self.context:
+            args, kwargs = self._arguments()
+            result = self.function(*args, **kwargs)
         leaves: list[Tensor] = []
         _collect(result, leaves)
         types = [y._type for y in leaves]
@@ -136,6 +136,36 @@ class _Call:
                 f"{[str(t) for t in types]}"
             )
         return leaves
+
+    def _arguments(self) -> tuple[tuple, dict]:
+        """The arguments; in a graph such that nothing is merged with the first computation."""
+        if self.tracer is None:
+            return self.args, self.kwargs
+        self.tracer.checkpoints += 1
+        found: list[Tensor] = []
+        _collect((self.args, self.kwargs), found)
+        fresh = [ops.again(x, number=self.tracer.checkpoints) for x in found]
+        return _rebuilt((self.args, self.kwargs), iter(fresh))
+
+    @contextlib.contextmanager
+    def _same_draws(self) -> Iterator[None]:
+        """Draw the random numbers of the first computation, then go on where we were."""
+        if not self.preserve:
+            yield
+            return
+        tracer = self.tracer
+        now = default_generator.get_state() if tracer is None else tracer.draws
+        self._set_draws(self.key)
+        try:
+            yield
+        finally:
+            self._set_draws(now)
+
+    def _set_draws(self, key: Any) -> None:
+        if self.tracer is None:
+            default_generator.set_state(key)
+        else:
+            self.tracer.draws = key
 
 
 class _CheckpointNode(TapeNode):

@@ -1,6 +1,7 @@
 /* Runs an exported model on files: in_0.bin ... -> out_0.bin ..., once for each line of a batch.
 
-   cc -DMODEL=net -DHEADER='"net.h"' [-DSTATE] [-DTHREADS=2] [-DWEIGHTS='"net.weights"'] driver.c
+   cc -DMODEL=net -DHEADER='"net.h"' [-DSTATE] [-DTHREADS=2] [-DPREPARE]
+      [-DWEIGHTS='"net.weights"'] driver.c
    ./driver RUNS [ISA]     run number r reads in_I.r.bin if there is one, and else in_I.bin */
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,11 @@ int main(int argc, char **argv) {
     if (CALL(_map_weights)(WEIGHTS) != 0)
         stop("weights");
 #endif
+#ifdef PREPARE
+    void *prepared = memory(CALL(_prepared_bytes)());
+    if (CALL(_prepare)(prepared) != 0)
+        stop("prepare");
+#endif
 #ifdef STATE
     if (CALL(_init)(state) != 0)
         stop("init");
@@ -96,6 +102,9 @@ int main(int argc, char **argv) {
     }
 #ifdef THREADS
     CALL(_threads_stop)(workspace);
+#endif
+#ifdef PREPARE
+    free(prepared);
 #endif
     printf("%s %d %s\n", CALL(_isa)(), code, CALL(_error_text)(code));
 #ifdef STATE

@@ -15,8 +15,8 @@ from nncomp import nn
 
 LIBM = {"memcpy", "memset", "memmove"} | {
     name + end
-    for name in ("floor", "ceil", "trunc", "rint", "round", "roundeven", "nearbyint", "fmod", "fma",
-                 "exp", "log", "sin", "cos", "tan", "pow", "atan2", "ldexp", "sqrt")
+    for name in ("floor", "ceil", "trunc", "rint", "fmod", "exp", "expm1", "log", "log1p", "sin",
+                 "cos", "tan", "tanh", "erf", "pow", "atan2")
     for end in ("", "f")
 }  # fmt: skip
 
@@ -202,6 +202,25 @@ def test_weights_in_a_file_of_their_own(tmp_path):
     assert run([program, 1], tmp_path, ok=False).stderr == "weights\n"
 
 
+@pytest.mark.parametrize("weights", ("embed", "file"))
+def test_constants_packed_at_the_start(weights, tmp_path):
+    need("gcc")
+    model, x = resnet((1, 1), 16, 32)
+    packed = nncomp.aot.export(model, x, tmp_path / "net.o").sizes["constants"]
+    made = nncomp.aot.export(model, x, tmp_path / "net.o", prepare="start", weights=weights)
+    raw = sum(p.numel() * 4 for p in model.parameters())
+    assert 0.9 * raw < made.sizes["constants"] < 1.1 * raw < packed
+    put(tmp_path, x)
+    flags = ('-DWEIGHTS="net.weights"',) if weights == "file" else ()
+    program = build(tmp_path, flags=(*flags, "-DPREPARE"))
+    run([program, 2], tmp_path)
+    expected = compiled(model, x)
+    assert same(got(tmp_path, 0, expected, run=1), expected)
+    assert run([build(tmp_path, flags=flags), 1], tmp_path, ok=False).returncode == 6
+    run(["gcc", *STRICT, "net_example.c", "net.o", "-o", "example", "-lm"], tmp_path)
+    run([tmp_path / "example"], tmp_path)
+
+
 def test_valgrind_finds_nothing(tmp_path):
     need("gcc", "valgrind")
     model, x = tagger()
@@ -265,6 +284,29 @@ int main(void) {
     )
     run(["gcc", *STRICT, "main.c", "net.o", "-o", "main", "-lm"], tmp_path)
     assert run([tmp_path / "main"], tmp_path).stdout == "0 1 1\n"
+
+
+def test_functions_of_libm(tmp_path, monkeypatch):
+    """What LLVM has no code for is called, and every C99 library has it."""
+    need("gcc")
+
+    def f(x, y):
+        wide = x.double()
+        parts = [wide.exp(), wide.tanh(), nncomp.erf(wide), nncomp.fmod(wide, 0.7), wide.sin()]
+        return nncomp.stack(parts).sum(0), (10 * x).round(), (3 * y.half()).floor()
+
+    x, y = nncomp.linspace(-2, 2, 41), nncomp.linspace(-1, 1, 41)
+    nncomp.aot.export(f, (x, y), tmp_path / "net.o")
+    needed = undefined(tmp_path / "net.o")
+    assert {"exp", "tanh", "erf", "fmod", "sin", "rintf"} <= needed <= LIBM
+    put(tmp_path, x, y)
+    program = build(tmp_path)
+    expected = nncomp.compile(f)(x, y)
+    run([program, 1], tmp_path)
+    assert all(same(got(tmp_path, i, v), v) for i, v in enumerate(expected))
+    run([program, 1, 0], tmp_path)
+    assert same(got(tmp_path, 1, expected[1]), expected[1])
+    assert same(got(tmp_path, 2, expected[2]), expected[2])
 
 
 def test_export_runs_no_program(tmp_path, monkeypatch):

@@ -128,6 +128,21 @@ def test_node_computes_the_same(name, tmp_path):
     assert run(["node", "net_example.mjs"], tmp_path).stdout.startswith("output")
 
 
+def test_node_packs_constants(tmp_path):
+    need("node")
+    model, x = MODELS["resnet"]()
+    sizes = [
+        nncomp.aot.export(model, x, tmp_path / "net.wasm", prepare=when).sizes["constants"]
+        for when in ("export", "start")
+    ]
+    assert sizes[1] < sizes[0]
+    put(tmp_path, x)
+    (tmp_path / "main.mjs").write_text(NODE)
+    run(["node", "main.mjs", 1], tmp_path)
+    (y,) = results(model, x)
+    assert close(got(tmp_path, 0, y), y)
+
+
 def test_node_trains(tmp_path):
     need("node")
     step, batches, targets = training()

@@ -34,6 +34,7 @@ def folder(tmp_path):
         ({"cpu": ()}, "expected one or more of"),
         ({"target": "aarch64-linux", "cpu": "avx2"}, "expected one or more of baseline"),
         ({"weights": "away"}, "'embed' or 'file'"),
+        ({"prepare": "never"}, "'export' or 'start'"),
         ({"threads": 0}, "positive integer"),
         ({"threads": True}, "positive integer"),
         ({"format": "nnc", "weights": "file"}, "a file .nnc holds its constants"),
@@ -41,6 +42,7 @@ def folder(tmp_path):
         ({"name": "1net"}, "a C identifier"),
         ({"name": "for"}, "a C identifier"),
         ({"target": "wasm32", "threads": 2}, "run on one thread"),
+        ({"target": "aarch64-linux", "format": "wasm"}, "is for the target wasm32"),
     ),
     ids=lambda v: "-".join(f"{k}={x}" for k, x in v.items()) if isinstance(v, dict) else "",
 )

@@ -176,6 +176,28 @@ def test_calls_are_checked(small):
     assert same(loaded(turned).numpy(), loaded(x))
 
 
+def test_repeated_calls_notice_what_changes(small):
+    path, _, x = small
+    loaded = nncomp.aot.load(path)
+    expected = loaded(x)
+    assert same(loaded(x).numpy(), expected)  # a native function from here on
+    assert len(loaded._shortcuts) == 1
+    before = nncomp.get_num_threads()
+    try:
+        nncomp.set_num_threads(before + 1)
+        assert same(loaded(x).numpy(), expected)
+    finally:
+        nncomp.set_num_threads(before)
+    with nncomp.no_grad():
+        assert same(loaded(x).numpy(), expected)
+    y = loaded(x.clone().requires_grad_())
+    assert same(y.numpy(), expected) and not y.requires_grad
+    with pytest.raises(ValueError, match="f64"):
+        loaded(x.double())
+    with pytest.raises(TypeError, match="takes"):
+        loaded(x, x)
+
+
 class Nested(nn.Module):
     def forward(self, pair, scale, *, flags):
         a, b = pair
@@ -198,6 +220,17 @@ def test_structures_and_static_values(tmp_path):
         loaded((x, y), 3.5, flags)
     with pytest.raises(ValueError, match="was 2.5"):
         loaded((x, y), 2, flags)
+
+
+def test_keyword_arguments(tmp_path):
+    model = Nested()
+    pair, flags = (nncomp.randn(3), nncomp.randn(3)), {"on": 1}
+    given = {"pair": pair, "scale": 2.0, "flags": flags}
+    nncomp.aot.export(model, given, tmp_path / "net.nnc")
+    loaded = nncomp.aot.load(tmp_path / "net.nnc")
+    expected = compiled(lambda: model(**given))
+    assert same(loaded(**given)[0].numpy(), expected[0])
+    assert same(loaded(pair, flags=flags, scale=2.0)[0].numpy(), expected[0])
 
 
 def test_a_wrong_index_is_an_error(tmp_path):
@@ -230,3 +263,20 @@ def test_state_belongs_to_the_loaded_model(tmp_path):
         first.set_state(lr=1.0)
     with pytest.raises(ValueError, match="shape"):
         first.set_state(**{"0.running_mean": np.zeros(4)})
+
+
+def test_a_compiled_module_is_exported_with_its_options_and_weights(tmp_path):
+    """Also where compiled code holds the only copy of a weight, packed."""
+    nncomp.manual_seed(6)
+    model = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.Flatten(), nn.Linear(16 * 64, 300))
+    x = nncomp.randn(2, 8, 8, 8)
+    run = nncomp.compile(model.eval().requires_grad_(False), options={"winograd": False})
+    expected = run(x)
+    before = {k: v.numpy().copy() for k, v in run.state_dict().items()}
+    expected = run(x)
+    nncomp.aot.export(run, x, tmp_path / "net.nnc")
+    assert same(nncomp.aot.load(tmp_path / "net.nnc")(x).numpy(), expected)
+    with zipfile.ZipFile(tmp_path / "net.nnc") as file:
+        weights = nncomp.safetensors.load(file.read("weights.safetensors"))
+    assert all(np.array_equal(weights[k].numpy(), before[k]) for k in before)
+    assert same(run(x).numpy(), expected)

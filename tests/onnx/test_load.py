@@ -192,6 +192,17 @@ def test_parameters_and_buffers():
     assert {n for n, _ in loaded.named_buffers()} == {"m", "v", "f"}
 
 
+def test_padding_by_a_value_that_is_not_known():
+    text = """(float[2] x, float v) => (float[5] y) {
+        w = Constant<value_ints = [1, 2]>()  y = Pad(x, w, v)
+    }"""
+    model, x, v = load(model_of(text)), nncomp.ones(2), nncomp.tensor(7.0, requires_grad=True)
+    for run in (model, nncomp.compile(model)):
+        assert run(x, v).tolist() == [7.0, 1.0, 1.0, 7.0, 7.0]
+    nncomp.compile(model)(x, v).sum().backward()
+    assert v.grad.item() == 3.0
+
+
 def test_a_loaded_model_follows_its_weights():
     model = load(scaled())
     compiled, x = nncomp.compile(model), nncomp.ones(1, 3)
@@ -204,6 +215,34 @@ def test_a_loaded_model_follows_its_weights():
     assert model(x).sum() > 0 and other(x).sum() == 0
 
 
+def test_a_loaded_model_does_not_keep_the_file(tmp_path):
+    """Nothing of the protobuf message stays, so that weights are in memory once."""
+    model, seen = load(scaled()), set()
+    pending = [model._program]
+    while pending:
+        value = pending.pop()
+        if id(value) in seen or isinstance(value, (str, bytes, np.ndarray)):
+            continue
+        seen.add(id(value))
+        assert "google" not in type(value).__module__ and "onnx_ml" not in type(value).__module__
+        pending += list(getattr(value, "__dict__", {}).values())
+        if isinstance(value, dict):
+            pending += [*value, *value.values()]
+        elif isinstance(value, (list, tuple, set)):
+            pending += list(value)
+    assert len(seen) > 10
+
+
+def test_large_constants_are_buffers():
+    table = np.arange(2000, dtype=np.float32)
+    model = model_of("(float[2000] x) => (float[2000] y) { y = Add(x, t) }")
+    node = helper.make_node("Constant", [], ["t"], value=onnx.numpy_helper.from_array(table))
+    model.graph.node.insert(0, node)
+    loaded = load(model)
+    assert [n for n, _ in loaded.named_buffers()] == ["t"] and not list(loaded.parameters())
+    assert (loaded(nncomp.zeros(2000)).numpy() == table).all()
+
+
 def test_a_loaded_model_can_be_saved():
     model, file = load(scaled()), io.BytesIO()
     nncomp.save(model.state_dict(), file)
@@ -211,6 +250,48 @@ def test_a_loaded_model_can_be_saved():
     again = load(scaled((0.0, 0.0, 0.0)))
     again.load_state_dict(nncomp.load(file))
     assert again(nncomp.ones(1, 3)).tolist() == [[1.0, 2.0, 3.0]]
+
+
+def quantized(kind, values, operator="DequantizeLinear"):
+    """A model that scales stored numbers of a small type, two blocks of 3 in each row."""
+    w = helper.make_tensor("w", kind, [2, 6], values)
+    scale = onnx.numpy_helper.from_array(np.array([[0.5, 2.0], [1.0, 4.0]], np.float32), "s")
+    nodes = [
+        helper.make_node("Identity", ["w"], ["v"]),
+        helper.make_node(operator, ["v", "s"], ["d"], axis=1, block_size=3),
+        helper.make_node("MatMul", ["x", "d"], ["y"]),
+    ]
+    io_ = [helper.make_tensor_value_info(n, 1, [None, m]) for n, m in (("x", 2), ("y", 6))]
+    graph = helper.make_graph(nodes, "small", io_[:1], io_[1:], [w, scale])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 25)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("INT4", [-8, -7, -1, 0, 1, 7, 2, -2, 3, -3, 4, -4]),
+        ("UINT4", list(range(4, 16))),
+        ("INT2", [-2, -1, 0, 1] * 3),
+        ("UINT2", [0, 1, 2, 3] * 3),
+        ("FLOAT8E4M3FN", [0.5, -448.0, 1.75, 0.0, 2.0, -3.5, 16.0, 0.125, 5.0, 6.0, 7.0, 8.0]),
+        ("FLOAT8E5M2", [0.5, -448.0, 1.75, 0.0, 2.0, -3.5, 16.0, 0.125, 5.0, 6.0, 7.0, 8.0]),
+    ],
+)
+def test_weights_of_small_types_are_widened(kind, values):
+    number = getattr(TensorProto, kind)
+    model = load(quantized(number, values))
+    scales = np.repeat(np.array([[0.5, 2.0], [1.0, 4.0]]), 3, axis=1)
+    expected = np.array(values).reshape(2, 6) * scales
+    for run in (model, nncomp.compile(model)):
+        assert run(nncomp.eye(2)).tolist() == expected.tolist()
+
+
+def test_small_types_do_not_take_part_in_arithmetic():
+    model = quantized(TensorProto.INT4, [1] * 12)
+    model.graph.node[1].op_type = "Mul"
+    del model.graph.node[1].attribute[:]
+    with pytest.raises(OnnxLoadError, match="reads 'v' of type INT4; values of this type can only"):
+        load(model)
 
 
 # -- files that cannot be loaded ------------------------------------------------------------------

@@ -19,7 +19,7 @@ NAMES = {OUT_OF_MEMORY: "CUDA_ERROR_OUT_OF_MEMORY", INVALID_PTX: "CUDA_ERROR_INV
 class FakeDriver:
     """The functions of the driver API that the backend uses; `calls` lists their names."""
 
-    CUstream_flags = SimpleNamespace(CU_STREAM_NON_BLOCKING=1)
+    CUstream_flags = SimpleNamespace(CU_STREAM_DEFAULT=0)
     CUjit_option = SimpleNamespace(
         CU_JIT_ERROR_LOG_BUFFER=5, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES=6
     )
@@ -96,6 +96,13 @@ class FakeDriver:
         self.pending.append(copy)
         return (OK,)
 
+    def cuMemcpyDtoDAsync(self, target, source, nbytes, stream):  # noqa: N802
+        def copy() -> None:
+            self.memory.write(target, self.memory.get(source, np.uint8, nbytes))
+
+        self.pending.append(copy)
+        return (OK,)
+
     def cuStreamCreate(self, flags):  # noqa: N802
         return OK, "stream"
 
@@ -132,6 +139,13 @@ class FakeDriver:
 
     def cuGraphLaunch(self, graph, stream):  # noqa: N802
         self.pending.extend(lambda n=node: self._run(n) for node in graph)
+        return (OK,)
+
+    def cuLaunchKernel(self, function, gx, gy, gz, bx, by, bz, shared, stream, values, extra):  # noqa: N802
+        self.cuGraphLaunch([SimpleNamespace(
+            func=function, gridDimX=gx, gridDimY=gy, gridDimZ=gz, blockDimX=bx, blockDimY=by,
+            blockDimZ=bz, sharedMemBytes=shared, kernelParams=values,
+        )], stream)  # fmt: skip
         return (OK,)
 
     def _run(self, node) -> None:

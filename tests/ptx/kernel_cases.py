@@ -336,6 +336,72 @@ def atomics(m: Module, **options) -> Report:
     return report
 
 
+@case("blocks")
+def warp_exchange(m: Module, **options) -> Report:
+    x = rng().integers(0, 99, 64, np.int32)
+    memory = Memory()
+    px, py = memory.put(x), memory.alloc(256)
+    report = m.launch("warp_exchange", 1, 64, [px, py], memory=memory, **options)
+    # y[t] = s[t] = v of thread t ^ 3 = x[t ^ 2]
+    same(memory.get(py, np.int32, 64), x[np.arange(64) ^ 2])
+    return report
+
+
+@case("blocks")
+def counting(m: Module, **options) -> Report:
+    x = rng().integers(0, 10, (4, 70), np.int32)
+    x[1] += 1
+    x[2] = np.minimum(x[2], 8)
+    memory = Memory()
+    out = memory.alloc(48)
+    report = m.launch("counting", 4, 70, [memory.put(x), out], memory=memory, **options)
+    expected = np.stack([(x > 3).sum(1), (x > 8).any(1), (x > 0).all(1)], 1)
+    same(memory.get(out, np.int32, (4, 3)), expected)
+    return report
+
+
+@case("blocks")
+def named(m: Module, **options) -> Report:
+    x = rng().integers(0, 99, (5, 32), np.int32)
+    memory = Memory()
+    out = memory.alloc(128)
+    report = m.launch("named", 1, 64, [memory.put(x), out, 5], memory=memory, **options)
+    same(memory.get(out, np.int32, 32), x.sum(0)[::-1])
+    return report
+
+
+@case("blocks")
+def grid_barrier(m: Module, **options) -> Report:
+    x = rng().integers(0, 99, 96, np.int32)
+    memory = Memory()
+    middle, out = memory.alloc(384), memory.alloc(384)
+    options["lanes"] = 96  # all blocks together
+    args = [memory.put(x), middle, out]
+    report = m.launch("grid_barrier", 3, 32, args, memory=memory, **options)
+    same(memory.get(out, np.int32, 96), 2 * x[::-1] + 1)
+    return report
+
+
+@case("blocks")
+def wide(m: Module, **options) -> Report:
+    a, b = rng().integers(-(2**63), 2**63, (2, 64), np.int64)
+    b >>= rng().integers(0, 63, 64)
+    x = rng().standard_normal(64)
+    memory = Memory()
+    out, py = memory.alloc(64 * 32), memory.alloc(512)
+    args = [memory.put(a), memory.put(b), out, memory.put(x), py]
+    report = m.launch("wide", 1, 64, args, memory=memory, **options)
+    rows = []
+    for p, q in zip(a.tolist(), b.tolist(), strict=True):
+        quotient = abs(p) // abs(q) * (1 if (p < 0) == (q < 0) else -1) if q else 0
+        bits, zeros = bin(p & (2**64 - 1)).count("1"), 64 - (q & (2**64 - 1)).bit_length()
+        rows.append([wrap(v, 64) for v in (p * q, p * q >> 64, quotient)])
+        rows[-1].append((p >> (q & 63)) ^ bits ^ zeros)
+    same(memory.get(out, np.int64, (64, 4)), rows)
+    close(memory.get(py, np.float64, 64), (x * x - 1) / np.sqrt(abs(x) + 1), 1e-15)
+    return report
+
+
 # -- tensor.cu -------------------------------------------------------------------------------------
 
 
@@ -440,7 +506,7 @@ def special(m: Module, **options) -> Report:
     x = np.r_[rng().uniform(-9, 9, 60), [2.0, -2.0, 0.5, 1e5]].astype(np.float32)
     n, memory = len(x), Memory()
     out = memory.alloc(48 * n)
-    report = m.launch("special", 1, 64, [memory.put(x), out, n], memory=memory, **options)
+    report = m.launch("special", 1, 96, [memory.put(x), out, n], memory=memory, **options)
     found, v = memory.get(out, np.float32, (n, 12)), x.astype(np.float64)
     v = np.where(v > 80, 80, v)
     with np.errstate(over="ignore"):

@@ -34,8 +34,8 @@ OTHER = {"add": "sub", "sub": "add", "and": "or", "or": "and", "min": "max", "ma
 def kernel_lines(source: str, kernel: str) -> range:
     """The lines of one kernel's body, counted from 0."""
     lines = source.split("\n")
-    head = re.compile(rf"\.visible \.entry {kernel}\(")
-    start = next(i for i, line in enumerate(lines) if head.match(line))
+    head = f".visible .entry {kernel}("
+    start = next(i for i, line in enumerate(lines) if line.startswith(head))
     end = next(i for i in range(start, len(lines)) if lines[i] == "}")
     return range(start, end)
 
@@ -69,8 +69,7 @@ def changes(line: str) -> Iterator[tuple[str, str]]:
         yield "warp barrier deleted", ""
     if opcode.startswith("cp.async.wait"):
         yield "wait deleted", ""
-    is_copy = opcode.startswith("cp.async.c") and "commit" not in opcode
-    if is_copy or opcode.startswith(("st.global", "st.shared", "atom", "red")):
+    if opcode.startswith(("st.global", "st.shared", "atom", "red", "cp.async.ca", "cp.async.cg")):
         yield "store deleted", ""
     if re.match(r"(ld|st)\.(global|shared)", opcode):
         width = int(re.search(r"[bufs](\d+) ", line.replace("\t", " "))[1]) // 8  # type: ignore

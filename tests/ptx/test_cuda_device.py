@@ -46,6 +46,18 @@ def test_a_program_runs_as_one_graph():
     assert driver.calls.count("cuGraphInstantiate") == 1
 
 
+def test_very_many_launches_go_without_a_graph(monkeypatch):
+    monkeypatch.setattr(cuda_device, "LONGEST", 1)
+    driver = FakeDriver()
+    runner = ptx.compile(GRAPH)
+    runner.device_program(CudaDevice(driver))
+    mine = arrays()
+    expected = interpret(GRAPH, *mine)[1]
+    np.testing.assert_allclose(runner(mine)[1], expected, rtol=1e-6)
+    assert driver.calls.count("cuLaunchKernel") == len(runner.stages.ptx) > 1
+    assert "cuGraphCreate" not in driver.calls
+
+
 def test_constants_are_copied_once_for_each_version():
     driver = FakeDriver()
     runner = ptx.compile(GRAPH, constant=("w",))

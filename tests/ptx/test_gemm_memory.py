@@ -69,8 +69,9 @@ def test_convolutions(kind):
 
 @pytest.mark.parametrize("options", [{}, {"causal": True}], ids=["plain", "causal"])
 @pytest.mark.parametrize("depth", [16, 48, 64])
-def test_attention(options, depth):
-    types, function = attention_of(1, 2, 128, 128, depth, 64, **options)
+@pytest.mark.parametrize("dtype", [float32, bfloat16], ids=["float32", "bfloat16"])
+def test_attention(dtype, options, depth):
+    types, function = attention_of(1, 2, 128, 128, depth, 64, dtype=dtype, **options)
     case = OneKernel(function, types)
     look(case, case.code())
 

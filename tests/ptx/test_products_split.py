@@ -13,6 +13,7 @@ from product_running import close, conv_case
 
 CASES = {
     "matmul": ([(32, 4096), (4096, 32)], matmul),
+    "one row": ([(1, 1024), (1024, 96)], matmul),
     "batched": ([(2, 32, 4096), (2, 4096, 32)], matmul),
     "conv": conv_case("conv", 256, 32, 9, 3, images=1, stride=2, padding=1),
     "conv_transpose": conv_case("conv_transpose", 32, 256, 9, 3, images=1, stride=2, padding=1),
@@ -42,7 +43,7 @@ def test_parts_add_up(name, dtype):
 @pytest.mark.parametrize(
     "shapes",
     [[(1024, 4096), (4096, 1024)], [(32, 200), (200, 32)], [(1, 4096), (4096, 4096)]],
-    ids=["many results", "short sums", "one row"],
+    ids=["many results", "short sums", "blocks enough"],
 )
 def test_left_alone(shapes):
     graph = graph_of(shapes, matmul)

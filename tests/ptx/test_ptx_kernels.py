@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nncomp.backends.ptx import runner
+from nncomp.backends.ptx import expressions, runner
 from nncomp.backends.ptx.assemble import ptx_text
 from nncomp.backends.ptx.codegen import kernel_code
 from nncomp.backends.ptx.kernel import Facts
@@ -51,6 +51,10 @@ CASES = {  # name: (function, arrays)
     "statistics of channels": (statistics, [normal(8, 6, 40)]),
     "sum of long columns": (lambda x: x.sum(0), [normal(300, 70)]),
     "sum of 64 columns": (lambda x: x.sum(0), [normal(300, 64)]),
+    "many sums of columns": (lambda x: sum((x * k).exp().sum(0) * k for k in range(1, 12)),
+                             [normal(400, 40) / 8]),
+    "many sums of float64": (lambda x: sum((x * k).exp().sum(-1) for k in range(1, 12)),
+                             [normal(3, 1200).astype(np.float64) / 8]),
     "sum of three columns": (lambda x: x.sum(0), [normal(999, 3)]),
     "sum of everything": (lambda x: x.sum(), [normal(3000)]),
     "sum in two passes": (lambda x: x.sum(), [normal(300, 1001)]),
@@ -76,6 +80,10 @@ CASES = {  # name: (function, arrays)
     "vectors of float16": (lambda x, y: x.half() * y.half(), [normal(64, 32), normal(64, 32)]),
     "odd length": (lambda x, y: x * y, [normal(7, 31), normal(7, 31)]),
     "more than a wave": (lambda x: x.relu(), [normal(1100, 1001)]),
+    "sorted long rows": (lambda x: (x * 50).floor().argsort(-1, descending=True, stable=True),
+                         [normal(2, 700)]),
+    "sorted columns": (lambda x: x.sort(0)[0], [normal(513, 3)]),
+    "sorted int64": (lambda x: (x * 9).long().sort(-1, stable=True)[1], [normal(300)]),
     "sorted": (lambda x: x.sort(-1)[0], [normal(3, 40)]),
 }  # fmt: skip
 TOLERANCE = {"float16": 4e-3, "bfloat16": 3e-2}
@@ -102,6 +110,24 @@ def test_two_runs_give_the_same_bits(name):
     tensors = [nncomp.tensor(a) for a in arrays]
     first, second = (compiled(*tensors).numpy().tobytes() for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["softmax of 200", "sum of 64 columns", "argmax of rows", "added rows", "transposed", "vectors",
+     "gathered rows", "more than a wave", "argmax of columns"],
+)  # fmt: skip
+def test_memory_beyond_32_bits_is_addressed_with_64(name, monkeypatch):
+    monkeypatch.setattr(expressions, "LIMIT", 2)
+    kernel_code.cache_clear()
+    function, arrays = CASES[name]
+    tensors = [nncomp.tensor(a) for a in arrays]
+    expected = nncomp.compile(function, backend="numpy")(*tensors).numpy()
+    compiled = nncomp.compile(function, backend="ptx")
+    np.testing.assert_allclose(compiled(*tensors).numpy(), expected, rtol=1e-5, atol=1e-5)
+    codes = compiled.last.runner.stages.codes.values()
+    assert all(" i64 %first" in c.text or "i64 %c." in c.text for c in codes)
+    kernel_code.cache_clear()
 
 
 def run_on(device: SimulatedDevice, function, arrays) -> list:

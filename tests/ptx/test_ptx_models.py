@@ -223,3 +223,23 @@ def test_writing_what_the_device_has_is_an_error():
             step.on_device().__enter__()
     assert (model[0].weight.detach().numpy() != before).any()
     step(*batch)
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_a_turn_of_a_recurrent_cell_is_one_launch(cell):
+    nncomp.manual_seed(0)
+    model = getattr(nn, cell)(8, 40, batch_first=True).requires_grad_(False)
+    x = nncomp.tensor(normal(1, 9, 8))
+    compiled = nncomp.compile(model, backend="ptx")
+    got, expected = compiled(x)[0].numpy(), model(x)[0].numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    program = compiled._compiled_forward.last.runner.device_program()
+    names = [call.launch.function for call in program.calls()]
+    assert sorted(names.count(n) for n in set(names))[-1] == 9
+
+
+def test_training_a_recurrent_cell_with_one_row():
+    cpu, gpu = (run(Recurrent, normal(1, 6, 5), whole(4, 1), b) for b in ("cpu", "ptx"))
+    np.testing.assert_allclose(gpu[1], cpu[1], rtol=1e-5)
+    for key, value in cpu[2].items():
+        np.testing.assert_allclose(gpu[2][key].numpy(), value.numpy(), rtol=1e-3, atol=1e-5)

@@ -53,17 +53,17 @@ def mark_of(data: bytes) -> bytes:
 
 def fill(object_file: bytes, blobs: Sequence[bytes]) -> bytes:
     """The object file with the data of its globals; RuntimeError if there is no place for one."""
-    whole = bytearray(object_file)
+    whole = object_file
     for data in blobs:
         mark = mark_of(data)
         at = object_file.find(mark)
         start, end = at + MARK, at + MARK + len(data)
         found_again = object_file.find(mark, at + 1) >= 0
-        zeros = object_file.count(0, start, end) == len(data)
+        zeros = object_file.count(0, start, end) == len(data)  # how many of the bytes are 0
         if at < 0 or found_again or not zeros:
             raise RuntimeError(
                 "the object file that LLVM made does not hold the constants as expected; "
                 "export with weights='file'"
             )
-        whole[start:end] = data
-    return bytes(whole)
+        whole = b"".join([memoryview(whole)[:start], data, memoryview(whole)[end:]])
+    return whole

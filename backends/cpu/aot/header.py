@@ -61,6 +61,7 @@ def header_text(made: Made, words: str) -> str:
         *_numbered(big, "INPUT", inputs),
         *_numbered(big, "OUTPUT", outputs),
         f"#define {big}_WORKSPACE_BYTES {layout.workspace}",
+        *([f"#define {big}_PREPARED_BYTES {layout.prepared_bytes}"] * bool(layout.prepared_bytes)),
         "",
         *_state_lines(layout, big),
         *_errors(big),
@@ -115,6 +116,7 @@ def _errors(big: str) -> list[str]:
         f"#define {big}_ERROR_INDEX 3 /* an index outside of its axis; nothing was written */",
         f"#define {big}_ERROR_WEIGHTS 4 /* no weights file, or one of another model */",
         f"#define {big}_ERROR_THREADS 5 /* threads were not started, or cannot be */",
+        f"#define {big}_ERROR_PREPARED 6 /* constants are not prepared for the chosen code */",
     ]
 
 
@@ -138,6 +140,14 @@ def _functions(made: Made, name: str, big: str) -> list[str]:
         ]
     if made.weights is not None:
         lines += _weights_lines(name, big)
+    if layout.prepared_bytes:
+        lines += [
+            f"/* Packs the constants into memory of {big}_PREPARED_BYTES that stays in use: once",
+            " * before the first run, and again after set_isa. */",
+            f"int {name}_prepare(void *memory);",
+            f"size_t {name}_prepared_bytes(void);",
+            "",
+        ]
     if made.threads > 1:
         lines += [
             f"/* A run may use up to {made.threads} threads, which belong to a workspace: start",

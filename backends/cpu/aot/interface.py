@@ -13,6 +13,7 @@ from ..pool_ir import POOL, RESTORE_MODE, SAVE_MODE, SET_MODE
 from ..target import Target
 from .constants import weights_text
 from .cpuid import dispatch_text
+from .prepare import PREPARED, prepare_text
 from .queries import query_text
 from .tables import Layout, LevelTables, Place
 from .threads import aligned, threads_text
@@ -55,6 +56,7 @@ def interface_text(face: Interface) -> str:
         "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
         weights_text(face.name, face.data, face.embedded, face.size),
         dispatch_text(face.name, [level.name for level in face.layout.levels], arch),
+        prepare_text(face.layout, _table_lines, arch) if face.layout.prepared_bytes else "",
         *(_level_text(face, level) for level in face.layout.levels),
         _run_text(face, arch),
         query_text(face.layout, face.name, face.size),
@@ -74,6 +76,8 @@ def exported(layout: Layout, embedded: bool, threads: int) -> list[str]:
     names = ["run", "workspace_bytes", "input", "output", "error_text", "isa", "set_isa"]
     if layout.state_bytes:
         names += ["state", "state_bytes", "init"]
+    if layout.prepared_bytes:
+        names += ["prepare", "prepared_bytes"]
     if not embedded:
         names += ["set_weights"]
     if threads > 1:
@@ -112,19 +116,20 @@ def _run_text(face: Interface, arch: str) -> str:
         "choose:\n  %level = call i32 @level()",
         aligned("%workspace", "%scratch"),
         *_pool_lines(face),
+        *_prepared_lines(layout),
         SAVE_MODE[arch],
         SET_MODE[arch],
         "  switch i32 %level, label %no_code [",
         *(f"    i32 {i}, label %level{i}" for i in range(len(layout.levels))),
         "  ]",
     ]
-    given = f"ptr %inputs, ptr %outputs, ptr {'%state' if state else 'null'}"
+    names = ("%inputs", "%outputs", "%state" if state else "null", "%scratch", "%weights",
+             "%prepared" if layout.prepared_bytes else "null")  # fmt: skip
+    given = ", ".join(f"ptr {name}" for name in names)
     ends = []
     for i, level in enumerate(layout.levels):
         lines.append(f"level{i}:")
-        lines.append(
-            f"  %code{i} = call i32 @run.{level.name}({given}, ptr %scratch, ptr %weights)"
-        )
+        lines.append(f"  %code{i} = call i32 @run.{level.name}({given})")
         lines.append("  br label %done")
         ends.append(f"[ %code{i}, %level{i} ]")
     lines.append("no_code:\n  br label %done")
@@ -143,6 +148,18 @@ def _pool_lines(face: Interface) -> list[str]:
         "  %pool_absent = icmp eq ptr %pool, null",
         f"  br i1 %pool_absent, label %no_pool, label %pooled\nno_pool:\n  ret i32 {ERROR_THREADS}",
         "pooled:",
+    ]
+
+
+def _prepared_lines(layout: Layout) -> list[str]:
+    """Where constants are packed at the start, a run needs them as its level reads them."""
+    if not layout.prepared_bytes:
+        return []
+    return [
+        "  %prepared = call ptr @prepared(i32 %level)",
+        "  %unprepared = icmp eq ptr %prepared, null",
+        "  br i1 %unprepared, label %not_prepared, label %packed",
+        f"not_prepared:\n  ret i32 {PREPARED}\npacked:",
     ]
 
 
@@ -192,7 +209,7 @@ def _level_text(face: Interface, level: LevelTables) -> str:
     layout = face.layout
     head = (
         f"define internal i32 @run.{level.name}(ptr %inputs, ptr %outputs, ptr %state, "
-        "ptr %scratch, ptr %weights) #0 {"
+        "ptr %scratch, ptr %weights, ptr %prepared) #0 {"
     )
     types = "ptr, i64, i64, ptr"
     parts = [f"declare void @main.{level.name}({types})"]
@@ -227,7 +244,7 @@ def _program_lines(face: Interface, symbol: str) -> list[str]:
 def _table_lines(places: list[Place | None], tag: str) -> list[str]:
     """Fill the table of pointers."""
     lines = []
-    bases = {"state": "%state", "weights": "%weights", "scratch": "%scratch"}
+    bases = {n: f"%{n}" for n in ("state", "weights", "scratch", "prepared")}
     for slot, place in enumerate(places):
         if place is None:
             continue

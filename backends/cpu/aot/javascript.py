@@ -33,6 +33,7 @@ export class Model {
         this.workspace = this.take(WORKSPACE);
         this.inputs = this.table(INPUTS);
         this.outputs = this.table(OUTPUTS);
+        if (PREPARED_BYTES) this.check(this.code[NAME + '_prepare'](this.take(PREPARED_BYTES)));
         this.memory = STATE_BYTES ? this.take(STATE_BYTES) : 0;
         if (STATE_BYTES) this.check(this.code[NAME + '_init'](this.memory));
     }
@@ -113,7 +114,8 @@ def module_text(layout: Layout, words: str) -> str:
     lines = [
         f"/* {words.replace('*/', '* /')} */",
         f"const NAME = {json.dumps(request.name)};",
-        f"const WORKSPACE = {layout.workspace}, STATE_BYTES = {layout.state_bytes};",
+        f"const WORKSPACE = {layout.workspace}, STATE_BYTES = {layout.state_bytes}, "
+        f"PREPARED_BYTES = {layout.prepared_bytes};",
         f"export const INPUTS = {_rows(inputs)};",
         f"export const OUTPUTS = {_rows(outputs)};",
         f"export const STATE = {_rows((e.name, e.type, e.offset) for e in layout.state)};",

@@ -64,7 +64,9 @@ def merge(pieces: Sequence[Piece], base: Target, exported: Sequence[str]) -> byt
 
 def _finished(piece: Piece) -> str:
     """The text with the names of the file and the instruction set of its functions."""
-    text = piece.text
+    # Rounding is to nearest during a run, so that C99's rint does what roundeven does, which some
+    # C libraries lack.
+    text = piece.text.replace("@llvm.roundeven.", "@llvm.rint.")
     if piece.names:
         pattern = "|".join(re.escape(n) for n in sorted(piece.names, key=len, reverse=True))
         text = re.sub(rf"@({pattern})\(", lambda m: f"@{piece.names[m[1]]}(", text)

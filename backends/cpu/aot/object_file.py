@@ -36,9 +36,16 @@ class Made:
 
 
 def make_object(
-    request: Request, levels: Sequence[Level], embed: bool = True, threads: int = 1
+    request: Request,
+    levels: Sequence[Level],
+    embed: bool = True,
+    threads: int = 1,
+    prepare: bool = True,
 ) -> Made:
     """The object file of a graph for some levels of one platform.
+
+    Constants are embedded, or in a file of their own; packed for each level (`prepare`), or as they
+    are, to be packed when the program starts.
 
     CodegenError for what LLVM refuses, ValueError for constants too large for an object file and
     for threads where the platform has none.
@@ -46,7 +53,7 @@ def make_object(
     base = levels[0].target
     if threads > 1 and not is_posix(base):
         raise ValueError(f"threads={threads}: files for {base.triple} run on one thread")
-    programs = [compile_level(request, level) for level in levels]
+    programs = [compile_level(request, level, prepare) for level in levels]
     _refuse(programs)
     blob = Blob()
     layout = lay_out(request, programs, blob, pool_bytes(threads))
@@ -54,7 +61,7 @@ def make_object(
     if embed and len(data) > MOST:
         raise ValueError(
             f"{len(data) >> 20} MB of constants are too many for an object file (at most "
-            f"{MOST >> 20}): export with weights='file', or for fewer levels with cpu="
+            f"{MOST >> 20}): export with weights='file' or prepare='start', or name one cpu="
         )
     parallel = frozenset(name for p in programs for name in _parallel(p)) if threads > 1 else ()
     face = Interface(layout, base, data, embed, threads, frozenset(parallel))
@@ -81,6 +88,8 @@ def _programs(program: LevelProgram) -> list[tuple[str, Stages]]:
     found = [(f"main.{program.level.name}", program.stages)]
     if program.stages.checker is not None:
         found.append((f"check.{program.level.name}", program.stages.checker))
+    if program.prepared is None and program.stages.prepared is not None:
+        found.append((f"prepare.{program.level.name}", program.stages.prepared))
     return found
 
 
@@ -99,8 +108,14 @@ def _pieces(program: LevelProgram) -> list[Piece]:
             for name in defined(code.text):
                 names[name] = f"{name}.{level.name}"
                 texts[name] = code.text
-        runs.append((stages.modules[-1], run_name))
+        runs.append((_only_run(stages.modules[-1]), run_name))
     pieces = [Piece(text, names, level.target) for text in dict.fromkeys(texts.values())]
     for text, name in runs:
         pieces.append(Piece(text, {**names, "run": name}, level.target))
     return pieces
+
+
+def _only_run(text: str) -> str:
+    """A program's last module without the parts of `run`, which only Python calls."""
+    blocks = text.split("\n\n")
+    return "\n\n".join(b for b in blocks if not b.startswith("define ") or defined(b) == ["run"])

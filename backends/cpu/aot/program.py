@@ -65,13 +65,13 @@ class LevelProgram:
 
     level: Level
     stages: Stages
-    prepared: list[np.ndarray]
+    prepared: list[np.ndarray] | None  # None: the file does that when it starts
 
 
-def compile_level(request: Request, level: Level) -> LevelProgram:
-    """Graph passes, kernels and LLVM text for a level, and its prepared constants."""
+def compile_level(request: Request, level: Level, prepare: bool = True) -> LevelProgram:
+    """Graph passes, kernels and LLVM text for a level; with `prepare`, its prepared constants."""
     stages = Stages(request.graph, request.constant, level.target)
-    return LevelProgram(level, stages, _prepare(stages, request, level))
+    return LevelProgram(level, stages, _prepare(stages, request, level) if prepare else None)
 
 
 def _prepare(stages: Stages, request: Request, level: Level) -> list[np.ndarray]:

@@ -18,6 +18,7 @@ ERRORS = (
     "an index tensor points outside of its axis; nothing was written",
     "the weights file was not given, or it belongs to another model",
     "the threads of this workspace were not started, or cannot be",
+    "the constants were not prepared for the chosen instruction set",
 )
 
 
@@ -32,6 +33,9 @@ def query_text(layout: Layout, name: str, size: str) -> str:
         _tensors_text(f"{name}_output", outputs, size),
         _errors_text(name),
     ]
+    if layout.prepared_bytes:
+        head = f"define {size} @{name}_prepared_bytes() #0"
+        parts.append(f"{head} {{\n  ret {size} {layout.prepared_bytes}\n}}")
     if layout.state_bytes:
         state = [(e.name, e.type, e.offset) for e in layout.state]
         parts.append(_tensors_text(f"{name}_state", state, size))

@@ -17,7 +17,8 @@ from .blob import LINE, Blob
 from .program import Entry, LevelProgram, Request, used_inputs
 from .threads import ALIGN
 
-Place = tuple[str, int]  # "input", "output": number; "state", "weights", "scratch": offset
+# "input", "output": number; "state", "weights", "scratch", "prepared": offset
+Place = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class LevelTables:
     main: list[Place | None]
     check: list[Place | None]
     lengths: list[tuple[int, TensorType]]  # what each pair of check results is compared with
+    prepare: list[Place | None]  # of the program that packs constants when the program starts
+    prepared_bytes: int
 
 
 @dataclass
@@ -52,6 +55,12 @@ class Layout:
     arena: int
     workspace: int  # bytes
     pool: int = 0  # bytes at the front of the workspace
+
+    @property
+    def prepared_bytes(self) -> int:
+        """Memory for constants that are packed when the program starts; 0 for none."""
+        most = max(level.prepared_bytes for level in self.levels)
+        return most + LINE if most else 0
 
 
 def lay_out(request: Request, programs: Sequence[LevelProgram], blob: Blob, pool: int) -> Layout:
@@ -97,31 +106,52 @@ def _level(
 ) -> LevelTables:
     numbers = {e.name: i for i, e in enumerate(request.of_role("input"))}
 
-    def inputs(stages: Stages, extra: Sequence[np.ndarray]) -> list[Place | None]:
+    def inputs(stages: Stages, extra: Sequence[np.ndarray | Place] = ()) -> list[Place | None]:
         """Places of a program's inputs: those of the graph, then what was prepared."""
         used = used_inputs(stages.program)
         places: list[Place | None] = []
-        for i, entry in enumerate(request.entries):
+        for i, name in enumerate(stages.graph.input_names):
+            entry = entries[name]
             places.append(_place(entry, numbers, offsets, blob) if i in used else None)
-        for i, array in enumerate(extra, len(places)):
-            places.append(("weights", blob.add(array)) if i in used else None)
+        for i, x in enumerate(extra, len(places)):
+            place = x if isinstance(x, tuple) else ("weights", blob.add(x))
+            places.append(place if i in used else None)
         return places
 
-    stages = p.stages
+    stages, entries = p.stages, {e.name: e for e in request.entries}
+    prepare: list[Place | None] = []
+    prepared: Sequence[np.ndarray | Place] = p.prepared or ()
+    size = 0
+    if p.prepared is None and stages.prepared is not None:
+        packed, size = _packed(stages.prepared)
+        prepare, prepared = [*inputs(stages.prepared), *packed], packed[:-1]
     outputs: list[Place | None] = []
     for name in stages.fused_graph.output_names:
         outputs.append(None if name else ("output", sum(x is not None for x in outputs)))
-    main = [*inputs(stages, p.prepared), *outputs, ("scratch", arena)]
+    main = [*inputs(stages, prepared), *outputs, ("scratch", arena)]
     check: list[Place | None] = []
     lengths = []
     if stages.checker is not None:
         checker = stages.checker
         count = checker.program.outputs
         places = [("scratch", results + 8 * i) for i in range(count)]
-        check = [*inputs(checker, ()), *places, ("scratch", arena)]
+        check = [*inputs(checker), *places, ("scratch", arena)]
         types = [node.type for node in checker.fused_graph.outputs]
         lengths = [(c.length, t) for c, t in zip(stages.checks, types[::2], strict=True)]
-    return LevelTables(p.level.name, main, check, lengths)
+    return LevelTables(p.level.name, main, check, lengths, prepare, size)
+
+
+def _packed(stages: Stages) -> tuple[list[Place], int]:
+    """Places of what the program of constants makes, then of its arena; bytes of all.
+
+    Its table of pointers lies before them.
+    """
+    program = stages.program
+    at, places = _up(8 * (program.inputs + program.outputs + 1)), []
+    for node in stages.fused_graph.outputs:
+        places.append(("prepared", at))
+        at += _up(node.type.nbytes)
+    return [*places, ("prepared", at)], at + _up(program.arena)
 
 
 def _place(entry: Entry, numbers: dict[str, int], offsets: dict[str, int], blob: Blob) -> Place:

@@ -7,14 +7,18 @@ tensor cores. `copies.py` brings the operands.
 
 from __future__ import annotations
 
-from nncomp.ir.graph import Graph
+from nncomp.ir.graph import Graph, Node, rebuild
 from nncomp.ir.loops import Kernel
+from nncomp.ir.types import bfloat16, float16, float32
 
 from ...cpu.layout_attention import fuse_attention_where
 from ..expressions import index_type
 from ..kernel import Code, Facts
 from ..target import Target
 from .attention import AttentionKernel, Geometry
+from .attention_grad import Gradients, gradient_code
+from .attention_mma import MmaAttention
+from .attention_simt import SimtAttention
 from .plan import choose_tile, memory_dtype
 from .product import PRODUCTS, find_product
 from .product_kernel import ProductKernel
@@ -23,6 +27,11 @@ from .split import split_products
 __all__ = ["PRECISIONS", "PRODUCTS", "lower_products", "product_code"]
 
 PRECISIONS = ("strict", "tf32", "tf32x3")
+ATTENTION: dict[str, type[AttentionKernel]] = {
+    "float32": SimtAttention,
+    "float16": MmaAttention,
+    "bfloat16": MmaAttention,
+}
 FIRST = 80  # compute capability of the first devices with cp.async and mma.sync of bfloat16
 
 
@@ -32,8 +41,20 @@ def lower_products(graph: Graph, target: Target) -> Graph:
     A pass before `fuse`, which must be told of PRODUCTS; see attention.py and split.py.
     """
     if target.sm >= FIRST:
-        graph = fuse_attention_where(graph, lambda attrs: Geometry(**attrs).fits)
+        dtypes = (float32, float16, bfloat16)
+        graph = fuse_attention_where(
+            graph, lambda attrs: Geometry(**attrs).fits, Gradients.fits, dtypes
+        )
+        graph = rebuild(graph, _with_workspace)
     return split_products(graph)
+
+
+def _with_workspace(node: Node, operands: tuple[Node, ...]) -> Node | None:
+    """Gradients of attention with the memory that their launches need."""
+    if node.name != "attention_grad":
+        return None
+    attrs = {**node.attrs, "workspace": Gradients.workspace(dict(node.attrs))}
+    return Node(node.op, operands, attrs, node.type, node.loc)
 
 
 def product_code(
@@ -50,8 +71,14 @@ def product_code(
         )
     if target.sm < FIRST:
         return None
-    if kernel.kind == "attention" and Geometry(**kernel.extra.geometry).fits:
-        return AttentionKernel(kernel, facts.aligned).code()
+    if kernel.kind == "attention_grad":
+        can = kernel.buffers[0].type.dtype is float32 and "workspace" in kernel.extra.geometry
+        return gradient_code(kernel, facts.aligned) if can else None
+    if kernel.kind == "attention":
+        writer = ATTENTION.get(kernel.buffers[0].type.dtype.name)
+        if writer is None or not Geometry(**kernel.extra.geometry).fits:
+            return None
+        return writer(kernel, facts.aligned).code()
     if index_type(kernel) != "i32":
         return None
     product = find_product(kernel)

@@ -33,6 +33,7 @@ class MmaTile:
     column_warps: int
     stages: int = 3
     mode: str = "native"  # native: 16-bit operands; tf32 | tf32x3: float32 operands
+    blocks: int = 1  # that share a multiprocessor
 
     def threads(self, itemsize: int) -> int:
         return self.row_warps * self.column_warps * 32
@@ -115,13 +116,13 @@ class MmaCore:
             right = [
                 fragment
                 for k in range(0, self.tile.column_fragments, 2)
-                for fragment in self._right(bases[1], depth, k)
+                for fragment in self.right(bases[1], depth, k)
             ]
             pairs = [(x, y) for x in left for y in right]
             sums = [
                 value
                 for k, (x, y) in enumerate(pairs)
-                for value in self._add(sums[4 * k : 4 * k + 4], x, y)
+                for value in self.add(sums[4 * k : 4 * k + 4], x, y)
             ]
         return sums
 
@@ -134,7 +135,7 @@ class MmaCore:
         spots = [(side, 0), (side + 8, 0), (side, half), (side + 8, half)]
         return self._split([self._word(base, shape, s, depth + d) for s, d in spots])
 
-    def _right(self, base: Value, depth: int, fragment: int):
+    def right(self, base: Value, depth: int, fragment: int):
         """Two registers of each of two neighbouring fragments of b."""
         side = fragment * COLUMNS
         shape, half = self.shapes[1], self.step // 2
@@ -174,7 +175,7 @@ class MmaCore:
         rest = [e.binary("fsub", x, h) for x, h in zip(floats, rounded, strict=True)]
         return [high, [e.call("i32", "llvm.nvvm.f2tf32.rna", x, hint="low") for x in rest]]
 
-    def _add(self, sums: list[Value], left, right) -> list[Value]:
+    def add(self, sums: list[Value], left, right) -> list[Value]:
         """The four sums of this lane in a fragment, with the product of two fragments added."""
         if self.tile.mode == "tf32x3":
             sums = self._mma(sums, left[1], right[0])

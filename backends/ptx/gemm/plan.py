@@ -21,7 +21,7 @@ from .simt import SimtTile
 SMS = 108
 # (tile, share of the peak): measured on no device, from the ratio of loads to multiply-adds
 SIMT = (
-    (SimtTile(128, 128, 16, 2, 2), 1.0),
+    (SimtTile(128, 128, 16, 2, 2, blocks=2), 1.0),
     (SimtTile(128, 64, 16, 2, 2), 0.9),
     (SimtTile(64, 64, 16, 2, 1), 0.75),
     (SimtTile(32, 64, 16, 1, 1), 0.55),
@@ -45,7 +45,8 @@ MMA_STAGED = (
     (MmaTile(32, 64, 32, 2, 2, stages=2), 0.45),
     (MmaTile(16, 64, 32, 1, 4, stages=2), 0.3),
 )
-LEAST = 16  # rows, columns or depth from which on tiles are worth it
+LEAST = 16  # two of rows, columns and depth must be as long for tiles to be worth it
+FEW = 4  # rows or columns up to which dot products read the other operand as fast
 HALVES = ("float16", "bfloat16")
 
 
@@ -62,10 +63,12 @@ def memory_dtype(product: Product) -> DType | None:
 def choose_tile(product: Product, dtype: DType, precision: str, aligned: bool) -> Tile | None:
     """The tile for a product of operands of `dtype`; None where it is too small for tiles."""
     extents = [v.extent for v in (product.rows, product.columns, product.depth)]
-    if sum(n >= LEAST for n in extents) < 2 or min(extents[1:]) < 4:
+    if sum(n >= LEAST for n in extents) < 2 or min(extents[:2]) <= FEW:
         return None
     tiles = _candidates(product, dtype, precision, aligned)
-    return min(tiles, key=lambda pair: _work(product, *pair))[0]
+    tile = min(tiles, key=lambda pair: _work(product, *pair))[0]
+    even = all(x.load is not None and x.guard is None for x in (product.a, product.b))
+    return tile if even else replace(tile, blocks=1)  # addresses and tests need registers too
 
 
 def _candidates(product: Product, dtype: DType, precision: str, aligned: bool):

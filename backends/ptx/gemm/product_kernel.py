@@ -99,7 +99,7 @@ class ProductKernel:
         sums = self._loop(places)
         self._epilogue(places, thread, sums)
         parameters = [f"ptr align 16 %b{b.slot}" for b in self.product.kernel.buffers]
-        text = e.kernel(name, parameters, self.threads)
+        text = e.kernel(name, parameters, self.threads, self.tile.blocks)
         shared = self.shared_bytes if is_dynamic else 0
         return Code(text, (Launch(name, (self.blocks, 1, 1), (self.threads, 1, 1), shared),))
 

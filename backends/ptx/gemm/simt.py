@@ -30,6 +30,7 @@ class SimtTile:
     row_groups: int
     column_groups: int
     stages: int = 2
+    blocks: int = 1  # that share a multiprocessor
 
     def group(self, itemsize: int) -> int:
         """Rows or columns that lie side by side."""

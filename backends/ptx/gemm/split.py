@@ -41,10 +41,11 @@ from nncomp.ir.ops import (
 from nncomp.ir.ops import sum as sum_
 from nncomp.ir.types import float32
 
-from .plan import SMS
+from .plan import FEW, SMS
 
 TILE = 64  # rows and columns of the tiles that results are counted in
 SHORTEST = 256  # terms of a part
+WARP = 32
 
 
 def split_products(graph: Graph) -> Graph:
@@ -76,9 +77,12 @@ def _matmul(node: Node, operands: tuple[Node, ...]) -> Node | None:
     a, b = operands
     *batch, rows, terms = a.shape
     columns, lead = b.shape[-1], len(batch)
-    if rows < 8 or columns < 8:
-        return None  # not a matter of tiles
-    parts = parts_of(prod(batch) * _tiles(rows, columns), terms, terms)
+    blocks = prod(batch) * _tiles(rows, columns)
+    if min(rows, columns) <= FEW:  # a column of b per thread, or a dot product per warp
+        if b.name == "permute" or columns <= FEW:
+            return None
+        blocks = prod(batch) * rows * -(-columns // WARP)
+    parts = parts_of(blocks, terms, terms)
     if parts == 1:
         return None
     cut = reshape(a, shape=(*batch, rows, parts, terms // parts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .decode import Decoder, Run, np_type, opcode
-from .ops_float import positive
+from .ops_float import Rule, positive
 from .rounding import (
     FORMATS,
     bf16_to_f32,
@@ -35,9 +35,9 @@ def decode_cvt(d: Decoder) -> Run:
     target = d.type()
     mode = d.pick(*INTEGRAL, *MODES)
     ftz, sat, relu = d.has("ftz"), d.has("sat"), d.has("relu")
-    d.has("satfinite")
+    finite = d.has("satfinite")
     if target in PAIRS:
-        return to_pair(d, source, target, mode, relu)
+        return to_pair(d, mode, target, relu, finite)
     if target == "tf32":
         return to_tf32(d, source, mode)
     if target in FLOATS and source in FLOATS:
@@ -48,30 +48,31 @@ def decode_cvt(d: Decoder) -> Run:
         rule = float_to_int(d, source, target, mode, ftz)
     else:
         rule = int_to_int(source, target, sat)
-    if relu:
+    if relu or finite:
         inner = rule
-        rule = lambda x: relu_of(inner(x), target)  # noqa: E731
+        rule = lambda x: bounded(inner(x), target, relu, finite)  # noqa: E731
     put, a = d.put(0, target, wide=True), d.get(1, source, wide=True)
     return lambda s: put(s, rule(a(s)))
 
 
-def relu_of(x: np.ndarray, target: str) -> np.ndarray:
+def bounded(x: np.ndarray, target: str, relu: bool, finite: bool) -> np.ndarray:
+    """Results of .relu and .satfinite."""
     form = FORMATS[target]
-    return form.close(positive(form.open(x)))
+    if relu:
+        x = form.close(positive(form.open(x)))
+    return largest(x, target) if finite else x
 
 
-def to_pair(d: Decoder, source: str, target: str, mode: str, relu: bool) -> Run:
+def to_pair(d: Decoder, mode: str, target: str, relu: bool, finite: bool) -> Run:
     """cvt.rn.bf16x2.f32 d, a, b: a becomes the upper half."""
-    if source != "f32" or mode not in ("rn", "rz"):
-        raise d.error("packed conversions are .rn or .rz from .f32.")
     put, a, b = d.put(0, target), d.get(1, "f32"), d.get(2, "f32")
+    half = target[:-2]
 
     def close(x: np.ndarray) -> np.ndarray:
         if relu:
             x = positive(x)
-        if target == "bf16x2":
-            return f32_to_bf16(x, mode)
-        return narrow(x.astype(np.float64), np.dtype(np.float16), mode)
+        x = shrink(x, half, mode)
+        return largest(x, half) if finite else x
 
     def run(s: State) -> None:
         high, low = np.broadcast_arrays(close(a(s)), close(b(s)))
@@ -80,9 +81,18 @@ def to_pair(d: Decoder, source: str, target: str, mode: str, relu: bool) -> Run:
     return run
 
 
+def largest(x: np.ndarray, target: str) -> np.ndarray:
+    """.satfinite: infinities become the largest number of their sign."""
+    bits = x.view(np.uint16)
+    infinite, most = {"f16": (0x7C00, 0x7BFF), "bf16": (0x7F80, 0x7F7F)}[target]
+    sign = bits & np.uint16(0x8000)
+    found = np.where(bits & np.uint16(0x7FFF) == infinite, sign | np.uint16(most), bits)
+    return found.view(x.dtype)
+
+
 def to_tf32(d: Decoder, source: str, mode: str) -> Run:
-    if source != "f32" or mode not in ("rna", "rn", "rz"):
-        raise d.error("tf32 is made from .f32 with .rna, .rn or .rz.")
+    if d.op.mods[-2:] != ("tf32", source) or {"relu", "satfinite"} & set(d.op.mods):
+        raise d.error("only plain conversions to tf32 are supported.")
     put, a = d.put(0, "b32"), d.get(1, "f32")
     if mode == "rz":
         return lambda s: put(s, a(s).view(np.uint32) & np.uint32(0xFFFFE000))
@@ -90,7 +100,7 @@ def to_tf32(d: Decoder, source: str, mode: str) -> Run:
     return lambda s: put(s, rule(a(s)))
 
 
-def float_to_float(d: Decoder, source: str, target: str, mode: str, ftz: bool, sat: bool) -> object:
+def float_to_float(d: Decoder, source: str, target: str, mode: str, ftz: bool, sat: bool) -> Rule:
     wide = np.float64 if source == "f64" else np.float32
     size = {"f16": 16, "bf16": 16, "f32": 32, "f64": 64}
     narrows = size[target] < size[source]
@@ -130,7 +140,7 @@ def shrink(value: np.ndarray, target: str, mode: str, ftz: bool = False) -> np.n
     return flush(value) if ftz and target == "f32" else value
 
 
-def int_to_float(d: Decoder, source: str, target: str, mode: str, sat: bool) -> object:
+def int_to_float(d: Decoder, source: str, target: str, mode: str, sat: bool) -> Rule:
     if mode not in ("rn", "rz", "rm", "rp"):
         raise d.error("expected a rounding mode.")
 
@@ -157,7 +167,7 @@ def exact_float(x: np.ndarray) -> np.ndarray:
     return odd(near, low - (near - high))
 
 
-def float_to_int(d: Decoder, source: str, target: str, mode: str, ftz: bool) -> object:
+def float_to_int(d: Decoder, source: str, target: str, mode: str, ftz: bool) -> Rule:
     """Rounds, then clamps to the target's range; NaN gives 0 (64-bit targets: the top bit)."""
     if mode not in INTEGRAL:
         raise d.error("expected .rni, .rzi, .rmi or .rpi.")
@@ -180,7 +190,7 @@ def float_to_int(d: Decoder, source: str, target: str, mode: str, ftz: bool) -> 
     return rule
 
 
-def int_to_int(source: str, target: str, sat: bool) -> object:
+def int_to_int(source: str, target: str, sat: bool) -> Rule:
     kind = np_type(target)
     if not sat:
         return lambda x: x.astype(kind)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from .memory import BASE
+from .releases import Releases
 from .spaces import UNSIGNED, view
-from .state import WARP, Fault, State
+from .state import WARP, Fault, State, index3
 
 STRONG = frozenset(("relaxed", "acquire", "release", "volatile", "acq_rel"))
 
@@ -20,22 +21,33 @@ STRONG = frozenset(("relaxed", "acquire", "release", "volatile", "acq_rel"))
 class Shadow:
     """Who touched each granule of one space, and when; thread numbers count from 1."""
 
-    FIELDS = ("writer", "w_epoch", "w_warp", "w_time", "w_line", "w_atomic",
-              "low", "high", "r_epoch", "r_warp", "r_time", "r_line", "r_strong")  # fmt: skip
+    writer: np.ndarray
+    w_epoch: np.ndarray
+    w_warp: np.ndarray
+    w_time: np.ndarray
+    w_line: np.ndarray
+    w_atomic: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    r_epoch: np.ndarray
+    r_warp: np.ndarray
+    r_time: np.ndarray
+    r_line: np.ndarray
+    r_strong: np.ndarray
 
     def __init__(self, size: int):
-        for name in self.FIELDS:
+        for name in self.__annotations__:
             setattr(self, name, np.zeros(size, np.int32))
 
 
 class Race:
     """Watches one launch."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: int, width: int) -> None:
         self.clock = 0
         self.shadows: dict[str, Shadow] = {}
         self.granule = 1
-        self.blocks = 0
+        self.sync = Releases(blocks, width)
 
     def start(self, s: State, granule: int) -> None:
         """A new chunk of blocks."""
@@ -43,42 +55,33 @@ class Race:
         self.shadows.pop("shared", None)
         self.epoch = np.ones(s.blocks, np.int64)
         self.warp_epoch = np.ones((s.blocks, s.warps), np.int64)
-        if not self.blocks:
-            self.blocks = s.grid[0] * s.grid[1] * s.grid[2]
-            for name in ("fenced", "released", "released_at", "atomic_at", "acquired"):
-                setattr(self, name, np.zeros(self.blocks, np.int64))
-        self.warps = s.warps
+        self.warps, self.first = s.warps, int(s.block_ids[0])
 
     # -- order ----------------------------------------------------------------------------------
 
     def barrier(self, s: State, blocks: np.ndarray) -> None:
         self.epoch[blocks] += 1
         self.clock += 1
+        self.sync.barrier(s.block_ids[blocks])
 
     def warp_barrier(self, s: State, mask: np.ndarray) -> None:
         active = s.full(mask).reshape(s.blocks, s.warps, WARP).any(-1)
         self.warp_epoch[active] += 1
 
     def fence(self, s: State, mask: np.ndarray) -> None:
-        """Later atomics of these blocks release what was written; earlier ones acquire."""
+        """Later atomics of these threads release what was written; earlier ones acquire."""
         self.clock += 1
-        ids = s.block_ids[s.full(mask).any(1)]
-        self.acquired[ids] = self.atomic_at[ids]
-        self.fenced[ids] = self.clock
+        self.sync.fence(s, mask, self.clock)
 
     def sync_access(self, s: State, mask: np.ndarray) -> None:
         """An atomic access, which fences before and after turn into synchronisation."""
         self.clock += 1
-        mods = s.op.mods  # type: ignore[union-attr]
-        ids = s.block_ids[s.full(mask).any(1)]
+        mods = s.op.mods
         if "release" in mods or "acq_rel" in mods:
-            self.fenced[ids] = self.clock
-        self.atomic_at[ids] = self.clock
-        fenced = ids[self.fenced[ids] > 0]
-        self.released[fenced] = self.fenced[fenced]
-        self.released_at[fenced] = self.clock
+            self.sync.fence(s, mask, self.clock)
+        self.sync.atomic(s, mask, self.clock, self.epoch)
         if "acquire" in mods or "acq_rel" in mods:
-            self.acquired[ids] = self.clock
+            self.sync.fence(s, mask, self.clock)
 
     def unordered(self, s: State, thread: np.ndarray, other: np.ndarray, epoch: np.ndarray,
                   warp: np.ndarray, time: np.ndarray) -> np.ndarray:  # fmt: skip
@@ -88,16 +91,14 @@ class Race:
             return different
         mine, its = (thread - 1) // WARP, (other - 1) // WARP
         block, its_block = mine // self.warps, its // self.warps
-        first = int(s.block_ids[0])
-        local = block - first
+        local = block - self.first
         same_block = block == its_block
         now = self.epoch[local]
         now_warp = self.warp_epoch[local, mine % self.warps]
         ordered = same_block & (epoch != now)
         ordered |= (mine == its) & (warp != now_warp)
-        passed = (time <= self.released[its_block]) & (
-            self.released_at[its_block] <= self.acquired[block])  # fmt: skip
-        ordered |= ~same_block & passed
+        if not same_block.all():
+            ordered |= ~same_block & self.sync.passed(thread, other, epoch, time)
         return different & ~ordered
 
     # -- accesses -------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ class Race:
 
     def read(self, s: State, space: str, address: np.ndarray, mask: np.ndarray,
              nbytes: int) -> None:  # fmt: skip
-        strong = bool(STRONG & set(s.op.mods))  # type: ignore[union-attr]
+        strong = bool(STRONG & set(s.op.mods))
         if strong:
             self.sync_access(s, mask)
         where, thread, lane = self.lanes(s, space, address, mask, nbytes)
@@ -158,23 +159,23 @@ class Race:
         old_low, old_high = h.low[cell], h.high[cell]
         state = h.r_epoch[cell], h.r_warp[cell], h.r_time[cell]
         matters = self.unordered(s, low, old_low, *state) | self.unordered(s, low, old_high, *state)
-        matters |= old_low == low
+        matters |= (old_low == low) & (state[0] == self.now(s, low)[0])  # not before a barrier
         h.low[cell] = np.where(matters, np.minimum(low, old_low), low)
         h.high[cell] = np.where(matters, np.maximum(high, old_high), high)
         h.r_strong[cell] = np.where(matters, h.r_strong[cell] & strong, strong)
         h.r_epoch[cell], h.r_warp[cell] = self.now(s, low)
         h.r_time[cell] = self.clock
-        h.r_line[cell] = s.op.line  # type: ignore[union-attr]
+        h.r_line[cell] = s.op.line
 
     def now(self, s: State, thread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The current epochs of threads."""
         warp = (thread - 1) // WARP
-        local = warp // self.warps - int(s.block_ids[0])
+        local = warp // self.warps - self.first
         return self.epoch[local], self.warp_epoch[local, warp % self.warps]
 
     def write(self, s: State, space: str, address: np.ndarray, mask: np.ndarray, nbytes: int,
               values: list[np.ndarray] | None, atomic: bool = False) -> None:  # fmt: skip
-        strong = atomic or bool(STRONG & set(s.op.mods))  # type: ignore[union-attr]
+        strong = atomic or bool(STRONG & set(s.op.mods))
         if strong:
             self.sync_access(s, mask)
         where, thread, lane = self.lanes(s, space, address, mask, nbytes)
@@ -198,7 +199,7 @@ class Race:
         h.writer[cells] = threads
         h.w_epoch[cells], h.w_warp[cells] = self.now(s, threads)
         h.w_time[cells] = self.clock
-        h.w_line[cells] = s.op.line  # type: ignore[union-attr]
+        h.w_line[cells] = s.op.line
         h.w_atomic[cells] = strong
 
     def check(self, s: State, space: str, bad: np.ndarray, who: np.ndarray, line: np.ndarray,
@@ -237,7 +238,7 @@ class Race:
                 differ |= flat[one] != flat[other]
         if differ.any():
             at = int(np.flatnonzero(differ)[0])
-            line = s.op.line  # type: ignore[union-attr]
+            line = s.op.line
             first = int(lane[one[at]])
             thread = s.block_ids[first // s.width] * s.width + first % s.width + 1
             self.complain(s, space, "writes", "wrote", thread, line, where[other[at]],
@@ -248,8 +249,6 @@ class Race:
         """Raise the Fault of a conflict."""
         number = int(other) - 1
         block, thread = number // s.width, number % s.width
-        from .state import index3
-
         name = f"block {index3(block, s.grid)}, thread {index3(thread, s.block)}"
         if space == "globals":
             place = f"global memory ({s.memory.describe(int(where))})"

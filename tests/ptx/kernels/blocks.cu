@@ -170,3 +170,72 @@ extern "C" __global__ void atomics(int *ints, float *floats, const int *x) {
   atomicCAS(&ints[7], 0, 42);
   atomicAdd(&floats[v & 3], 1.f);
 }
+
+// Neighbours in a warp exchange values through shared memory.
+extern "C" __global__ void warp_exchange(const int *x, int *y) {
+  __shared__ int s[64];
+  int t = threadIdx.x;
+  s[t] = x[t];
+  __syncwarp();
+  int v = s[t ^ 1];
+  __syncwarp();
+  s[t ^ 3] = v;
+  __syncwarp();
+  y[t] = s[t];
+}
+
+// Barriers that count: how many threads, whether any, whether all.
+extern "C" __global__ void counting(const int *x, int *out) {
+  int t = threadIdx.x, v = x[blockIdx.x * blockDim.x + t];
+  int many = __syncthreads_count(v > 3), any = __syncthreads_or(v > 8), all = __syncthreads_and(v > 0);
+  if (t == 0) {
+    out[3 * blockIdx.x] = many;
+    out[3 * blockIdx.x + 1] = any != 0;
+    out[3 * blockIdx.x + 2] = all != 0;
+  }
+}
+
+// The first warp produces, the second consumes, with two named barriers.
+extern "C" __global__ void named(const int *x, int *y, int rounds) {
+  __shared__ int box[32];
+  int lane = threadIdx.x % 32, sum = 0;
+  for (int k = 0; k < rounds; ++k) {
+    if (threadIdx.x < 32) {
+      if (k) asm volatile("bar.sync 2, 64;" ::: "memory");
+      box[lane] = x[32 * k + lane];
+      asm volatile("bar.arrive 1, 64;" ::: "memory");
+    } else {
+      asm volatile("bar.sync 1, 64;" ::: "memory");
+      sum += box[31 - lane];
+      if (k + 1 < rounds) asm volatile("bar.arrive 2, 64;" ::: "memory");
+    }
+  }
+  if (threadIdx.x >= 32) y[lane] = sum;
+}
+
+// Blocks wait for each other between two phases: all of them have to be resident.
+__device__ unsigned arrived = 0;
+
+extern "C" __global__ void grid_barrier(const int *x, int *middle, int *y) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x, n = gridDim.x * blockDim.x;
+  middle[i] = x[i] * 2;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    atomicAdd(&arrived, 1u);
+    while (atomicAdd(&arrived, 0u) < gridDim.x) {}
+    __threadfence();
+  }
+  __syncthreads();
+  y[i] = middle[n - 1 - i] + 1;
+}
+
+extern "C" __global__ void wide(const long long *a, const long long *b, long long *out,
+                                const double *x, double *y) {
+  int i = threadIdx.x;
+  out[4 * i] = a[i] * b[i];
+  out[4 * i + 1] = __mul64hi(a[i], b[i]);
+  out[4 * i + 2] = b[i] ? a[i] / b[i] : 0;
+  out[4 * i + 3] = (a[i] >> (b[i] & 63)) ^ (long long)__popcll(a[i]) ^ (long long)__clzll(b[i]);
+  y[i] = fma(x[i], x[i], -1.0) / sqrt(fabs(x[i]) + 1.0);
+}
