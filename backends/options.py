@@ -90,10 +90,13 @@ class Configured:
     def __init__(self, backend: Any, options: Mapping[str, Any]):
         self._backend, self._options = backend, check(options)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
     def compile(self, *args: Any, **kwargs: Any) -> Any:
         """What the backend compiles, under the options."""
         with debug(**self._options):
             return self._backend.compile(*args, **kwargs)
+
+    def before_split(self, graph: Any) -> Any:
+        """What the backend does to forward and backward together, if anything."""
+        change = getattr(self._backend, "before_split", None)
+        with debug(**self._options):
+            return graph if change is None else change(graph)

@@ -118,15 +118,15 @@ def test_step_keeps_neither_scores_nor_what_gelu_can_compute_again(gpt):
 
 
 def test_a_compiled_module_and_backward_keep_little(gpt, monkeypatch):
-    from nncomp import compiled_gradient
+    from nncomp.ir import split_backward as module
 
-    splits, split = [], compiled_gradient.split_backward
+    splits, split = [], module.split_backward
 
     def seen(*args):
         splits.append(split(*args))
         return splits[-1]
 
-    monkeypatch.setattr(compiled_gradient, "split_backward", seen)
+    monkeypatch.setattr(module, "split_backward", seen)
     model = made(gpt)
     compiled = nncomp.compile(model)
     x, y = (nncomp.tensor(a) for a in batches(1)[0])
