@@ -43,12 +43,12 @@ def scheduled(graph: Graph) -> list[Node]:
     for node in graph.nodes:
         depth[node] = 1 + max((depth.get(x, 0) for x in node.inputs), default=0)
     order: dict[Node, None] = {}
-    stack = sorted(graph.outputs, key=lambda y: -depth.get(y, 0))
+    stack = sorted(graph.outputs, key=lambda y: depth.get(y, 0))[::-1]  # the last one is next
     while stack:
         node = stack[-1]
         pending = [x for x in node.inputs if x.op is not None and x not in order]
         if pending and node not in order:
-            stack += sorted(pending, key=lambda x: depth[x])  # the deepest is computed first
+            stack += sorted(pending[::-1], key=lambda x: depth[x])  # the deepest comes first
             continue
         stack.pop()
         if node.op is not None:
