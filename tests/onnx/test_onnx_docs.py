@@ -9,7 +9,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx.checker") and pytest.importorskip("onnx")
 
-from node_cases import REFUSED_OPERATORS, VERSION  # noqa: E402
+from onnx_cases import REFUSED_OPERATORS, VERSION  # noqa: E402
 
 from nncomp.onnx.load_contrib import DOMAIN  # noqa: E402
 from nncomp.onnx.load_rules import RULES  # noqa: E402

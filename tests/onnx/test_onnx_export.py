@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from node_cases import flat
+from onnx_cases import flat
 from onnx_helpers import assert_close, onnx, session
 from onnx_models import MODELS
 
@@ -111,7 +111,7 @@ def test_random_numbers_are_refused_with_the_line(tmp_path):
     def noisy(x):
         return x + nncomp.rand_like(x)
 
-    with pytest.raises(OnnxExportError, match=r"test_export.py:\d+.*no generator"):
+    with pytest.raises(OnnxExportError, match=r"test_onnx_export.py:\d+.*no generator"):
         export(noisy, nncomp.randn(3), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
