@@ -11,7 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from .simulator.blocks import Block, Kernel, build
-from .simulator.flatten import Flat, Op, flatten
+from .simulator.flat import Flat, Op
+from .simulator.flatten import flatten
 from .simulator.parse import parse
 from .simulator.syntax import Instruction, PtxError, PtxModule
 

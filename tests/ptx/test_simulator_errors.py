@@ -43,6 +43,9 @@ RUNTIME = {
                 "31, -1;\nN:\nbra N;\nM:\nshfl.sync.idx.b32 %r5, %r1, 0, 31, -1;", "",
                 "waits for lanes of its warp that never get here"),
     "endless": ("L:\nbra L;", "", "no end after 500 steps"),
+    "guard": ("@%p1 add.s32 %r5, %r1, 1;", "", "guarded by a predicate that was never written"),
+    "branch": ("@%p1 bra L;\nL:", "", "branches on a predicate that was never written"),
+    "carry": ("addc.u32 %r5, %r1, %r1;", "", "a carry that nothing set"),
     "trap": ("setp.eq.u32 %p1, %r1, 5;\n@%p1 trap;", "", r"thread \(5, 0, 0\): trap"),
     "table": ("T: .branchtargets L, M;\nL:\nM:\nbrx.idx %r1, T;", "", "past the end of its table"),
     "no wait": (SLOT + "cp.async.ca.shared.global [%r2], [%rd3], 4;\ncp.async.commit_group;\n"
@@ -150,6 +153,10 @@ def test_memory_outside_of_buffers():
     memory.free(x)
     with pytest.raises(ValueError):
         memory.write(x, np.arange(2))
+    memory = Memory()
+    memory.free(memory.put(np.arange(4)))
+    fresh = memory.alloc(32)
+    assert not memory.written(fresh, 32)
     big = memory.put(np.arange(1 << 22, dtype=np.int64))
     assert memory.get(big, np.int64, 1 << 22)[-1] == (1 << 22) - 1
 

@@ -3,9 +3,9 @@
     from nncomp.backends.ptx.simulator import Memory, load
 
 `load(text)` parses, `Module.launch` runs; see module.py. Parts, in the order data flows:
-parse.py (text to syntax.py), flatten.py (names, calls), blocks.py (decode.py and ops_*.py make
-functions of instructions), execute.py (lanes, masks, barriers), spaces.py and memory.py, and
-watch.py (race.py, counters.py).
+lex.py and parse.py (text to syntax.py), flatten.py (names and calls: flat.py), blocks.py with
+decode.py, legal.py and ops_*.py (instructions to functions), execute.py (lanes, masks, barriers),
+spaces.py and memory.py (accesses), watch.py (race.py with releases.py, counters.py).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from . import (  # noqa: F401  (each registers its opcodes)
     ops_async,
     ops_atomic,
+    ops_bits,
     ops_compare,
     ops_convert,
     ops_float,
@@ -20,9 +21,9 @@ from . import (  # noqa: F401  (each registers its opcodes)
     ops_warp,
 )  # fmt: skip
 from .decode import Decoder, Get, Run, decode
-from .flatten import Flat, Op
+from .flat import Flat, Op
 from .ops_control import Barrier, decode_barrier
-from .state import EVERYTHING, State
+from .state import EVERYTHING, Fault, State
 from .syntax import PtxError
 
 ENDS = ("bra", "brx", "ret", "exit", "trap", "brkpt")
@@ -42,7 +43,7 @@ class Block:
     targets: tuple[int, ...] = ()  # blocks to branch to
     following: int = -1  # the next block in the text
     index: Get | None = None  # of a table
-    members: object = None  # of a meeting: Get of the lane mask, or "warp"
+    members: Get | str | None = None  # of a meeting: the lane mask, or "warp"
     barrier: Barrier | None = None
     reads: set[int] = field(default_factory=set)  # before they are written here
     writes: set[int] = field(default_factory=set)
@@ -172,14 +173,16 @@ def guarded(run: Run, guard: tuple[int, bool]) -> Run:
 
     def guarded_run(s: State) -> None:
         p = s.regs[index]
+        if p is None:
+            raise Fault("is guarded by a predicate that was never written")
         if negated:
-            p = ~p  # type: ignore[operator]
+            p = ~p
         active = s.mask & p
         if not active.any():
             return
         saved = s.mask, s.keep
         s.mask, s.keep = active, EVERYTHING
-        if p.all():  # type: ignore[union-attr]
+        if p.all():
             s.mask, s.keep = saved
         try:
             run(s)

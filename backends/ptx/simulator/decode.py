@@ -8,10 +8,11 @@ are an error: nothing is ignored in silence.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
-from .flatten import Both, Inverted, Many, Mem, Op, Place, Reg, Special
+from .flat import Both, Inverted, Many, Mem, Op, Place, Reg, Special
 from .legal import problem
 from .state import LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, Fault, State
 from .syntax import Number, PtxError, type_bits
@@ -20,11 +21,11 @@ Run = Callable[[State], None]
 Get = Callable[[State], np.ndarray]
 Put = Callable[[State, np.ndarray], None]
 
-UNSIGNED = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 32: np.dtype(np.uint32),
-            64: np.dtype(np.uint64), 1: np.dtype(bool)}  # fmt: skip
-SIGNED = {8: np.dtype(np.int8), 16: np.dtype(np.int16), 32: np.dtype(np.int32),
-          64: np.dtype(np.int64)}  # fmt: skip
-FLOATS = {"f16": np.dtype(np.float16), "f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
+UNSIGNED: dict[int, np.dtype] = {
+    1: np.dtype(bool), **{bits: np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)}
+}  # fmt: skip
+SIGNED: dict[int, np.dtype] = {bits: np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)}
+FLOATS: dict[str, np.dtype] = {f"f{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)}
 DECODERS: dict[str, Callable[[Decoder], Run]] = {}
 TYPES = frozenset(
     "pred b8 b16 b32 b64 b128 u8 u16 u32 u64 s8 s16 s32 s64 f16 f32 f64 bf16 f16x2 bf16x2 tf32 "
@@ -32,6 +33,7 @@ TYPES = frozenset(
 )
 
 
+@cache
 def np_type(name: str) -> np.dtype:
     """How values of a PTX type are held: bf16 and packed pairs as unsigned bits."""
     if name in FLOATS:
@@ -40,6 +42,13 @@ def np_type(name: str) -> np.dtype:
     if bits not in UNSIGNED:
         raise PtxError(f"type .{name} is not supported here.")
     return SIGNED[bits] if name[0] == "s" and name != "s16x2" else UNSIGNED[bits]
+
+
+@cache
+def held(name: str) -> tuple[np.dtype, int]:
+    """(numpy type, bits) of a PTX type."""
+    kind = np_type(name)
+    return kind, 8 * kind.itemsize if kind.kind != "b" else 1
 
 
 def opcode(*names: str) -> Callable[[Callable[[Decoder], Run]], Callable[[Decoder], Run]]:
@@ -60,7 +69,7 @@ class Decoder:
     def __init__(self, op: Op, implicit: frozenset[int] = frozenset()):
         self.op, self.implicit = op, implicit
         self.mods = list(op.mods)
-        self.members: object = "warp"  # of a warp operation: the lanes that take part
+        self.members: Get | str = "warp"  # of a warp operation: the lanes that take part
         self.reads: set[int] = set()
         self.writes: set[int] = set()
         if op.guard:
@@ -116,8 +125,7 @@ class Decoder:
         return self.getter(self.operand(at), type_, wide)
 
     def getter(self, operand: object, type_: str, wide: bool = False) -> Get:
-        kind = np_type(type_)
-        bits = 8 * kind.itemsize if kind.kind != "b" else 1
+        kind, bits = held(type_)
         if isinstance(operand, Reg):
             return self.get_register(operand, kind, bits, wide)
         if isinstance(operand, Inverted) and kind.kind == "b":
@@ -138,30 +146,17 @@ class Decoder:
         if reg.bits != bits and not (wide and reg.bits > bits > 1):
             raise self.error(f"{name} has {reg.bits} bits but {bits} are expected.")
         cut = reg.bits != bits
-        source = UNSIGNED[reg.bits]
-        unset = self.unset(reg)
+        allowed = index in self.implicit
 
         def get(s: State) -> np.ndarray:
             value = s.regs[index]
             if value is None:
-                value = unset(s)
+                value = unset(reg, allowed)
             if cut:
-                return value.view(source).astype(UNSIGNED[bits]).view(kind)
+                return value.view(UNSIGNED[reg.bits]).astype(UNSIGNED[bits]).view(kind)
             return value if value.dtype is kind else value.view(kind)
 
         return get
-
-    def unset(self, reg: Reg) -> Callable[[State], np.ndarray]:
-        """What a register without a value gives: poison where LLVM left it undefined."""
-        allowed = reg.index in self.implicit
-        poison = np.full((1, 1), -1, np.int64).astype(UNSIGNED[reg.bits])
-
-        def give(s: State) -> np.ndarray:
-            if not allowed:
-                raise Fault(f"reads register {reg.name}, which was never written")
-            return poison
-
-        return give
 
     def get_special(self, operand: Special, kind: np.dtype) -> Get:
         name = operand.name
@@ -189,8 +184,7 @@ class Decoder:
             return lambda s, value: None
         if not isinstance(operand, Reg):
             raise self.error(f"operand {operand!r} cannot be written.")
-        kind = np_type(type_)
-        bits = 8 * kind.itemsize if kind.kind != "b" else 1
+        kind, bits = held(type_)
         index = operand.index
         self.writes.add(index)
         if operand.bits == bits:
@@ -231,6 +225,13 @@ class Decoder:
             return "", inner
         shift = np.uint64(offset & 0xFFFF_FFFF_FFFF_FFFF)
         return "", lambda s: inner(s) + shift
+
+
+def unset(reg: Reg, allowed: bool) -> np.ndarray:
+    """What a register without a value gives: poison where LLVM left it undefined, or an error."""
+    if not allowed:
+        raise Fault(f"reads register {reg.name}, which was never written")
+    return np.full((1, 1), -1, np.int64).astype(UNSIGNED[reg.bits])
 
 
 def literal(number: Number, type_: str, kind: np.dtype, d: Decoder) -> np.ndarray:

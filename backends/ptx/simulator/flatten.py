@@ -7,8 +7,8 @@ Inlining keeps barriers and warp operations inside of functions exact; recursion
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
+from .flat import Both, Flat, Inverted, Many, Mem, Op, Place, Reg, Special
 from .syntax import (
     Address,
     Function,
@@ -38,80 +38,6 @@ SPECIAL = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Reg:
-    index: int
-    bits: int
-    name: str
-
-
-@dataclass(frozen=True)
-class Special:
-    name: str
-
-
-@dataclass(frozen=True)
-class Place:
-    """The address of a variable: `offset` from the start of its space, or from its `symbol`."""
-
-    space: str
-    offset: int
-    symbol: str = ""  # of .global and .const variables, which the memory places
-
-
-@dataclass(frozen=True)
-class Mem:
-    base: Reg | Place | None
-    offset: int
-
-
-@dataclass(frozen=True)
-class Inverted:
-    reg: Reg
-
-
-@dataclass(frozen=True)
-class Both:
-    """d|p"""
-
-    first: object
-    second: object
-
-
-@dataclass(frozen=True)
-class Many:
-    items: tuple
-
-
-@dataclass(frozen=True)
-class Op:
-    """One instruction of a flat kernel; `targets` are positions to branch to."""
-
-    opcode: str
-    mods: tuple[str, ...]
-    operands: tuple
-    guard: tuple[int, bool] | None
-    line: int
-    text: str
-    targets: tuple[int, ...] = ()
-
-
-@dataclass
-class Flat:
-    """A kernel ready for decoding."""
-
-    name: str
-    ops: list[Op]
-    registers: list[tuple[str, int]]  # name, bits
-    params: list[tuple[Variable, int]]  # with their offsets
-    param_bytes: int
-    shared_bytes: int
-    local_bytes: int
-    directives: dict[str, tuple[int, ...]]
-    implicit: frozenset[int]
-    shared: dict[str, tuple[int, int]] = field(default_factory=dict)  # name: offset, bytes
-
-
 def align_up(value: int, align: int) -> int:
     return (value + align - 1) // align * align
 
@@ -129,11 +55,13 @@ class Names:
     def find(self, name: str) -> object | None:
         if name in self.known:
             return self.known[name]
-        match = re.fullmatch(r"(.*?)(\d+)", name)
-        if match and match[1] in self.ranges:
-            first, count, bits = self.ranges[match[1]]
-            if int(match[2]) < count:
-                return Reg(first + int(match[2]), bits, name)
+        prefix = name.rstrip("0123456789")
+        if prefix in self.ranges and prefix != name:
+            first, count, bits = self.ranges[prefix]
+            number = int(name[len(prefix) :])
+            if number < count:
+                self.known[name] = Reg(first + number, bits, name)
+                return self.known[name]
         return self.outer.find(name) if self.outer else None
 
     def label(self, name: str, line: int) -> int:
@@ -186,14 +114,11 @@ class Flattener:
             offset += param.nbytes
         self.inline(self.entry, names, None)
         shared = align_up(self.shared_at, 16)
-        ops = [self.finish(op, shared) for op in self.ops]
-        return Flat(self.entry.name, ops, self.registers, params, offset, shared, self.local_at,
-                    self.entry.directives, frozenset(self.implicit), self.shared)  # fmt: skip
-
-    def finish(self, op: Op, shared: int) -> Op:
-        targets = tuple(self.marks[t] for t in op.targets)
-        operands = tuple(place_open(operand, shared) for operand in op.operands)
-        return Op(op.opcode, op.mods, operands, op.guard, op.line, op.text, targets)
+        for op in self.ops:
+            op.targets = tuple(self.marks[t] for t in op.targets)
+            op.operands = tuple(place_open(operand, shared) for operand in op.operands)
+        return Flat(self.entry.name, self.ops, self.registers, params, offset, shared,
+                    self.local_at, self.entry.directives, frozenset(self.implicit), self.shared)
 
     # -- bodies ---------------------------------------------------------------------------------
 
@@ -307,13 +232,16 @@ class Flattener:
         self.ops.append(Op(opcode, mods, resolved, guard, item.line, item.text, targets))
 
     def operand(self, operand: object, names: Names, line: int) -> object:
-        if isinstance(operand, Number):
-            return operand
         if isinstance(operand, Name):
             return self.named(operand.text, names, line)
+        if isinstance(operand, Number):
+            return operand
         if isinstance(operand, Address):
             base = self.named(operand.base.text, names, line) if operand.base else None
             return Mem(base, operand.offset)
+        return self.rare_operand(operand, names, line)
+
+    def rare_operand(self, operand: object, names: Names, line: int) -> object:
         if isinstance(operand, Shifted):
             base = self.named(operand.base.text, names, line)
             if not isinstance(base, Place):
@@ -409,6 +337,8 @@ class Flattener:
 
 def place_open(operand: object, shared: int) -> object:
     """Give dynamic shared memory its start."""
+    if isinstance(operand, Reg | Number):
+        return operand
     if isinstance(operand, Place) and operand.space == "open_shared":
         return Place("shared", shared + operand.offset)
     if isinstance(operand, Mem) and isinstance(operand.base, Place):

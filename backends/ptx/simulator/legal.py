@@ -123,6 +123,7 @@ def pattern(opcode: str) -> re.Pattern:
     return re.compile("|".join(f"({form})" for form in forms))
 
 
+@cache
 def problem(opcode: str, mods: tuple[str, ...]) -> str:
     """What is wrong with an opcode's modifiers, or "" if they are legal or not listed here."""
     text = ".".join(mods)
@@ -142,7 +143,8 @@ def too_wide(mods: tuple[str, ...]) -> str:
     count = next((int(m[1:]) for m in mods if m in ("v2", "v4", "v8")), 1)
     bits = type_bits(mods[-1])
     near = set(mods) & {"shared", "shared::cta", "local", "const", "param"}
-    if count * bits > (128 if near or bits < 32 else 256) or (count == 8 and (near or bits != 32)):
+    most = 128 if near or bits < 32 else 256
+    if count * bits > most or (count == 8 and (near or bits != 32)):
         return f"a vector of {count} times {bits} bits is too wide."
     if near and any(m.startswith("L1::") for m in mods):
         return "eviction hints are for global memory."

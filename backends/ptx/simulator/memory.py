@@ -64,6 +64,7 @@ class Memory:
         self.starts.append(start)
         self.buffers.append(Buffer(start, nbytes, name, nbytes == 0))
         self.data[start : start + nbytes] = POISON
+        self.valid[start : start + nbytes] = 0
         return BASE + start
 
     def put(self, array: np.ndarray, name: str = "") -> int:
@@ -100,12 +101,14 @@ class Memory:
         return bool(self.valid[at : at + nbytes].all())
 
     def free(self, address: int) -> None:
-        """Give a buffer back; using it later is an error."""
+        """Give a buffer back; using it later is an error. Space is used again once all are free."""
         buffer = self.inside(address, 0)
         if buffer.address != address:
             raise ValueError(f"{address:#x} is not the start of a buffer.")
         at = self.buffers.index(buffer)
         del self.buffers[at], self.starts[at]
+        if not self.buffers:
+            self.top = 0
 
     def inside(self, address: int, nbytes: int) -> Buffer:
         """The buffer that holds these bytes; ValueError if none does."""

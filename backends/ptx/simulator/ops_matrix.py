@@ -15,7 +15,7 @@ from .decode import Decoder, Get, Run, opcode
 from .ops_warp import by_warp, of_lanes
 from .rounding import F16, bf16_to_f32
 from .spaces import Access
-from .state import WARP, State
+from .state import SHARED_WINDOW, WARP, State
 
 LANE = np.arange(WARP)
 GROUP, QUAD = LANE // 4, LANE % 4
@@ -191,8 +191,6 @@ def row_access(s: State, address: np.ndarray, count: int) -> tuple[Access, np.nd
 def row_address(s: State, get: Get, space: str) -> np.ndarray:
     address = get(s)
     if space == "generic":
-        from .state import SHARED_WINDOW
-
         address = address - np.uint64(SHARED_WINDOW)
     return address
 
@@ -209,7 +207,7 @@ def decode_ldmatrix(d: Decoder) -> Run:
         address = row_address(s, get, space)
         access, chosen = row_access(s, address, count)
         if s.observer is not None:
-            s.observer.read(s, "shared", address, chosen, 16)  # type: ignore[attr-defined]
+            s.observer.read(s, "shared", address, chosen, 16)
         parts16 = access.read(s, 2, 8)
         rows = np.stack([by_warp(s, p) for p in parts16], -1)  # blocks, warps, lane, 8
         for i, put in enumerate(puts):
@@ -235,7 +233,7 @@ def decode_stmatrix(d: Decoder) -> Run:
             rows[:, :, 8 * i : 8 * i + 8, :] = square.swapaxes(2, 3) if transposed else square
         values = [of_lanes(s, rows[..., j]) for j in range(8)]
         if s.observer is not None:
-            s.observer.write(  # type: ignore[attr-defined]
+            s.observer.write(
                 s, "shared", address, chosen, 16, values)
         access.write(s, values)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .decode import UNSIGNED, Decoder, Put, Run, np_type, opcode, window
-from .flatten import Both, Many, Special
+from .flat import Both, Many, Special
 from .spaces import load, store
 from .state import State
 from .syntax import type_bits

@@ -6,8 +6,8 @@ Takes what LLVM's NVPTX target and nvcc write, inline asm with scopes of its own
 from __future__ import annotations
 
 import re
-import struct
 
+from .lex import named, number, strip_comments, tokenize
 from .syntax import (
     Address,
     Function,
@@ -29,60 +29,10 @@ from .syntax import (
     type_bits,
 )  # fmt: skip
 
-TOKEN = re.compile(
-    r"""
-    (?P<space>\s+)
-  | (?P<number>0[fF][0-9a-fA-F]{8}|0[dD][0-9a-fA-F]{16}|0[xX][0-9a-fA-F]+U?
-      |\d+\.\d*(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\d+U?)
-  | (?P<word>[A-Za-z_$%.][\w$%.]*(?:::[\w.]+)*)
-  | (?P<string>"[^"\n]*")
-  | (?P<mark>[{}()\[\],;:@!|<>=+\-*])
-    """,
-    re.X,
-)
 LINKING = (".visible", ".extern", ".weak", ".common")
 SPACES = (".global", ".const", ".shared", ".local", ".param")
 LIMITS = (".maxntid", ".reqntid", ".minnctapersm", ".maxnreg", ".maxnctapersm", ".explicitcluster",
           ".reqnctapercluster", ".maxclusterrank")  # fmt: skip
-
-
-def strip_comments(text: str) -> str:
-    """The text with comments blanked out, line numbers kept."""
-
-    def blank(match: re.Match) -> str:
-        return "\n" * match[0].count("\n") or " "
-
-    return re.sub(r"/\*.*?\*/|//[^\n]*", blank, text, flags=re.S)
-
-
-def tokenize(text: str) -> list[tuple[str, str, int]]:
-    """(kind, text, line) of each token."""
-    tokens, at, line = [], 0, 1
-    while at < len(text):
-        match = TOKEN.match(text, at)
-        if not match:
-            raise PtxError(f"unexpected character {text[at]!r}.", line)
-        kind = match.lastgroup or ""
-        if kind != "space":
-            tokens.append((kind, match[0], line))
-        line += match[0].count("\n")
-        at = match.end()
-    return tokens
-
-
-def number(text: str) -> Number:
-    """The value of a literal as PTX writes it."""
-    lower = text.lower()
-    if lower.startswith("0f"):
-        return Number(struct.unpack(">f", bytes.fromhex(text[2:]))[0], "f32")
-    if lower.startswith("0d"):
-        return Number(struct.unpack(">d", bytes.fromhex(text[2:]))[0], "f64")
-    if lower.startswith("0x"):
-        return Number(int(lower.rstrip("u"), 16))
-    if "." in text or "e" in lower:
-        return Number(float(text), "f64")
-    digits = lower.rstrip("u")
-    return Number(int(digits, 8) if len(digits) > 1 and digits[0] == "0" else int(digits))
 
 
 class Parser:
@@ -91,6 +41,7 @@ class Parser:
     def __init__(self, text: str):
         self.lines = text.split("\n")
         self.tokens = tokenize(strip_comments(text))
+        self.texts = [token[1] for token in self.tokens] + [""] * 3  # to peek past the end
         self.at = 0
 
     # -- tokens ---------------------------------------------------------------------------------
@@ -100,7 +51,7 @@ class Parser:
         return self.tokens[min(self.at, len(self.tokens) - 1)][2] if self.tokens else 0
 
     def peek(self, ahead: int = 0) -> str:
-        return self.tokens[self.at + ahead][1] if self.at + ahead < len(self.tokens) else ""
+        return self.texts[self.at + ahead]
 
     def next(self) -> str:
         if self.at >= len(self.tokens):
@@ -109,7 +60,7 @@ class Parser:
         return self.tokens[self.at - 1][1]
 
     def take(self, text: str) -> bool:
-        if self.peek() == text:
+        if self.texts[self.at] == text:
             self.at += 1
             return True
         return False
@@ -355,6 +306,10 @@ class Parser:
         return Pair(first, self.operand()) if self.take("|") else first
 
     def operand(self) -> object:
+        kind, text, line = self.tokens[min(self.at, len(self.tokens) - 1)]
+        if kind == "word" and text[0] == "%" and self.texts[self.at + 1] in ",;]})|":
+            self.at += 1
+            return named(text)
         if self.take("["):
             return self.address()
         if self.take("{"):
@@ -366,7 +321,7 @@ class Parser:
         if self.take("-"):
             found = number(self.next())
             return Number(-found.value, found.kind)
-        kind, text, line = self.tokens[self.at]
+        kind, text, line = self.tokens[min(self.at, len(self.tokens) - 1)]
         self.next()
         if kind == "number":
             return number(text)
@@ -392,7 +347,7 @@ class Parser:
         if self.peek()[:1].isdigit():
             base, offset = None, self.integer()
         else:
-            base, offset = Name(self.next()), 0
+            base, offset = named(self.next()), 0
             if self.take("+"):
                 offset = self.integer()
             elif self.take("-"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 
 class PtxError(ValueError):
@@ -158,6 +159,7 @@ class PtxModule:
     functions: dict[str, Function]
 
 
+@cache
 def type_bits(name: str) -> int:
     """Width of a PTX type, "pred" is 1."""
     if name == "pred":
