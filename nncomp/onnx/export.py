@@ -20,7 +20,7 @@ from ..trace_result import Traced
 from ..trace_values import map_leaves
 from ..tracing import trace_call
 from .export_builder import Builder, Names, OnnxExportError
-from .export_dynamic import Open, open_sizes, with_open_sizes
+from .export_dynamic import Open, by_input, open_sizes, with_open_sizes
 from .export_file import write
 from .export_model import CAPTURED, model_of_graph, renamed_inputs
 from .export_rules import NO_RULE
@@ -40,6 +40,7 @@ def export(
     output_names: Sequence[str] | None = None,
     opset_version: int = 18,
     dynamic_axes: Mapping[str, Any] | None = None,
+    dynamic_shapes: Any = None,
     external_data: bool | None = None,
 ) -> None:
     """Write `model(*args, **kwargs)`, a Module (in eval mode) or a function, as the ONNX file `f`.
@@ -47,15 +48,18 @@ def export(
     The file is made for the shapes and dtypes of these arguments: it has one input per tensor
     among them, named as forward's parameters or by `input_names`, and one output per tensor of the
     result (`output_names`). `args` may be one tensor. `dynamic_axes={"x": {0: "batch"}}` leaves
-    sizes open, by name; forward is recorded for a few values of each. Weights are initializers
-    named as in the state_dict; those of more than 2 GB, or all if `external_data` is True, are
-    stored in `f + ".data"`. `opset_version` is 17 to 23. A failure leaves the file that was there.
+    sizes open, by name; forward is recorded for a few values of each (`dynamic_shapes` is the same
+    by forward's names or in order). Weights are initializers named as in the state_dict; those of
+    more than 2 GB, or all if `external_data` is True, are stored in `f + ".data"`. `opset_version`
+    is 17 to 23. A failure leaves the file that was there.
 
     Raises OnnxExportError, with the user's line, for what ONNX cannot express; ValueError for
     names or options that do not fit; TraceError as `compile` does; ImportError without onnx.
     """
     onnx = third_party()
     _check_opset(onnx, opset_version)
+    if dynamic_axes and dynamic_shapes:
+        raise ValueError("give dynamic_axes or dynamic_shapes, not both")
     args = args if isinstance(args, tuple) else (args,)
     model = _plain(model)
     input_names = input_names or _names_in_file(model, "input_names")
@@ -63,9 +67,10 @@ def export(
     call = _Call(model, args, dict(kwargs or {}), input_names, output_names, opset_version)
     with _eval_mode(model), no_grad():
         program = call.program()
-        if dynamic_axes:
+        if dynamic_axes or dynamic_shapes:
             weights = program.graph.initializer
-            program = with_open_sizes(call.resized, call.open_sizes(dynamic_axes, program))
+            sizes = call.open_sizes(dynamic_axes, dynamic_shapes, program)
+            program = with_open_sizes(call.resized, sizes)
             program.graph.initializer.extend(t for t in weights if t.doc_string != CAPTURED)
     write(onnx, program, os.fspath(f), external_data)
 
@@ -90,6 +95,7 @@ class _Call:
         """The ModelProto for these arguments."""
         given = (self.args, self.kwargs) if args is None else (args, kwargs)
         traced = trace_call(self.model, *given)
+        self.arguments = traced.arguments
         graph = _without_writes(traced)
         for run in PASSES:
             graph = run(graph)
@@ -102,9 +108,11 @@ class _Call:
             graph, self.opset, stored, renamed, results, self.output_names, self.open is not None
         )
 
-    def open_sizes(self, axes: Mapping[str, Any], program: Any) -> Open:
+    def open_sizes(self, axes: Mapping[str, Any] | None, shapes: Any, program: Any) -> Open:
         """The open sizes of the inputs; from now on programs are made to be merged."""
         inputs = [x.name for x in program.graph.input]
+        if axes is None:
+            axes = by_input(shapes, self.arguments, inputs)
         outputs = [x.name for x in program.graph.output]
         shapes = [tuple(x.shape) for x in self._tensors()]
         self.open = open_sizes(axes, inputs, shapes, outputs)

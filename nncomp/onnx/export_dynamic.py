@@ -74,12 +74,33 @@ def open_sizes(
     return Open(tuple(symbols.values()), found)
 
 
+def by_input(shapes: Any, arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
+    """`dynamic_shapes` as `dynamic_axes`: one entry per input in order, or by forward's names.
+
+    An entry is {axis: name, Dim or None}, a list of such for all axes, or None.
+    """
+    if not isinstance(shapes, Mapping):
+        if len(shapes) != len(names):
+            raise ValueError(
+                f"dynamic_shapes must have one entry for each of {', '.join(names)}, got "
+                f"{len(shapes)}"
+            )
+        shapes = dict(zip(names, shapes, strict=True))
+    known = dict(zip(arguments, names, strict=True))
+    found = {}
+    for name, entry in shapes.items():
+        if entry is not None:
+            rows = entry.items() if isinstance(entry, Mapping) else enumerate(entry)
+            found[known.get(name, name)] = {a: label for a, label in rows if label is not None}
+    return found
+
+
 def _labels(name: str, entry: Any) -> dict[int, str]:
-    """{axis: name of its size} from a dict, or a list of axes."""
+    """{axis: name of its size} from a dict of names or Dims, or a list of axes."""
     if not isinstance(entry, Mapping):
-        entry = {axis: f"{name}_{axis}" for axis in entry}
+        entry = dict.fromkeys(entry)
     return {
-        axis: label if isinstance(label, str) else getattr(label, "__name__", str(label))
+        axis: label if isinstance(label, str) else getattr(label, "__name__", f"{name}_{axis}")
         for axis, label in entry.items()
     }
 

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 import pytest
-from node_cases import flat
+from onnx_cases import flat
 from onnx_helpers import onnx, ort, session
 from onnx_models import MODELS
 

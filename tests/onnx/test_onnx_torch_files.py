@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx.checker") and pytest.importorskip("onnx")
 
-import node_cases as nc  # noqa: E402
+import onnx_cases as nc  # noqa: E402
 
 import nncomp  # noqa: E402
 from nncomp.onnx import load  # noqa: E402

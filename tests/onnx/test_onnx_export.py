@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from node_cases import flat
+from onnx_cases import flat
 from onnx_helpers import assert_close, onnx, session
 from onnx_models import MODELS
 
@@ -111,7 +111,7 @@ def test_random_numbers_are_refused_with_the_line(tmp_path):
     def noisy(x):
         return x + nncomp.rand_like(x)
 
-    with pytest.raises(OnnxExportError, match=r"test_export.py:\d+.*no generator"):
+    with pytest.raises(OnnxExportError, match=r"test_onnx_export.py:\d+.*no generator"):
         export(noisy, nncomp.randn(3), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
@@ -220,6 +220,43 @@ def test_open_sizes_of_several_axes(tmp_path):
         expected = [y.detach().numpy() for y in model(x, mask)]
         assert_close(run(path, x=x, mask=mask), expected, scale=20)
         assert_close([y.detach().numpy() for y in loaded(x, mask)], expected, scale=20)
+
+
+class Dim:
+    """A size as torch.export names it."""
+
+    def __init__(self, name):
+        self.__name__ = name
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"x": {0: Dim("n"), 2: None}, "mask": {0: Dim("n")}},
+        ({0: "n"}, ["n", None]),
+        {"features": {0: "n"}, "mask": {0: "n"}},
+    ],
+    ids=["by parameter", "in order", "by input"],
+)
+def test_open_sizes_in_the_newer_form(shapes, tmp_path):
+    path = tmp_path / "model.onnx"
+    nncomp.manual_seed(0)
+    model, inputs = Heads().eval(), (nncomp.randn(2, 5, 8), nncomp.ones(2, 5))
+    names = dict(input_names=["features", "m"] if "x" in shapes else ["features", "mask"])
+    export(model, inputs, path, dynamic_shapes=shapes, **names)
+    x, mask = nncomp.randn(4, 5, 8), nncomp.ones(4, 5)
+    feed = dict(zip(names["input_names"], (x, mask), strict=True))
+    assert_close(run(path, **feed), [y.detach().numpy() for y in model(x, mask)], scale=20)
+    dims = onnx.load(path).graph.input[0].type.tensor_type.shape.dim
+    assert [d.dim_param or d.dim_value for d in dims] == ["n", 5, 8]
+
+
+def test_open_sizes_in_two_forms_are_refused(tmp_path):
+    inputs, entry = (nncomp.randn(2, 5, 8), nncomp.ones(2, 5)), {"x": {0: "n"}}
+    with pytest.raises(ValueError, match="not both"):
+        export(Heads(), inputs, tmp_path / "m", dynamic_axes=entry, dynamic_shapes=entry)
+    with pytest.raises(ValueError, match="one entry for each of x, mask, got 1"):
+        export(Heads(), inputs, tmp_path / "m", dynamic_shapes=({0: "n"},))
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if n not in ("lstm", "gru", "indexing")])

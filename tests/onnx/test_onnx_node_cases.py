@@ -1,6 +1,6 @@
 """The cases with which onnx tests each operator: loaded models give what they expect.
 
-Cases that nncomp refuses are listed by operator or element type in node_cases.py, and their errors
+Cases that nncomp refuses are listed by operator or element type in onnx_cases.py, and their errors
 say so. One case per operator runs compiled besides.
 """
 
@@ -13,7 +13,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx.checker") and pytest.importorskip("onnx")
 
-import node_cases as nc  # noqa: E402
+import onnx_cases as nc  # noqa: E402
 
 import nncomp  # noqa: E402
 from nncomp.onnx import OnnxLoadError, OnnxRunError, load  # noqa: E402
@@ -130,7 +130,7 @@ def test_one_case_per_operator_compiles(letter):
         if name in done or "_expanded" in case.name or not plain or name in nc.REFUSED_OPERATORS:
             continue
         if name == "If" or case.name in nc.OTHERWISE or case.name.startswith(nc.RANDOM):
-            continue  # an unknown condition: see test_load.py
+            continue  # an unknown condition: see test_onnx_load.py
         try:
             model, arguments = load(case.model), [nc.as_value(x) for x in inputs]
             with nncomp.no_grad():

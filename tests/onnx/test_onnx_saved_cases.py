@@ -9,7 +9,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx.checker") and pytest.importorskip("onnx")
 
-import node_cases as nc  # noqa: E402
+import onnx_cases as nc  # noqa: E402
 
 import nncomp  # noqa: E402
 from nncomp.onnx import OnnxLoadError, load  # noqa: E402

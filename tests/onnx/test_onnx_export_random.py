@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from node_cases import flat
+from onnx_cases import flat
 from onnx_helpers import BeyondReference, assert_close, run_elsewhere
 
 sys.path.append(str(Path(__file__).parent.parent / "cpu"))

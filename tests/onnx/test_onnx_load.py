@@ -436,3 +436,32 @@ def test_flipped_bytes_never_do_more_than_raise(changes):
         load(model)
     except OnnxLoadError:
         pass
+
+
+FUNCTIONS = """<ir_version: 8, opset_import: ["" : 18, "own" : 1]>
+agraph (float[2] x) => (float[2] y) { y = own.f<k = 3.0>(x) }
+<domain: "own", opset_import: ["" : 18, "own" : 1]>
+f <k> (a) => (c) { s = Constant<value_float: float = @k>()  b = Mul(a, s)  c = %s(b) }
+"""
+
+
+def test_functions_of_a_file_run_with_their_attributes():
+    model = load(onnx.parser.parse_model(FUNCTIONS % "Neg"))
+    for run in (model, nncomp.compile(model)):
+        assert run(nncomp.tensor([1.0, 2.0])).tolist() == [-3.0, -6.0]
+
+
+def test_functions_that_cannot_run():
+    with pytest.raises(OnnxLoadError, match=r"not supported here: NoSuchThing \(opset 18"):
+        load(onnx.parser.parse_model(FUNCTIONS % "NoSuchThing"))
+    itself = FUNCTIONS.replace("s = Constant<value_float: float = @k>()  b = Mul(a, s)  ", "")
+    with pytest.raises(OnnxRunError, match="recursion"):
+        load(onnx.parser.parse_model(itself.replace("%s(b)", "own.f(a)")))(nncomp.zeros(2))
+
+
+def test_sizes_beyond_all_memory_are_an_error():
+    text = """(float[1] x) => (float[a, b] y) {
+        s = Constant<value_ints = [4611686018427387904, 3]>()  z = ConstantOfShape(s)  y = Add(x, z)
+    }"""
+    with pytest.raises(OnnxRunError, match="ConstantOfShape"):
+        load(model_of(text))(nncomp.zeros(1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from node_cases import flat
+from onnx_cases import flat
 from onnx_helpers import assert_close, session
 from onnx_models import MODELS
 
