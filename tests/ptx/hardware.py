@@ -13,8 +13,8 @@ from nncomp.backends.ptx.simulator.module import Size, pack_params, size3
 class Driver:
     """The few calls of the CUDA driver API that launches need; OSError without a driver."""
 
-    def __init__(self) -> None:
-        self.library = ctypes.CDLL("libcuda.so.1")
+    def __init__(self, library: object = None) -> None:
+        self.library = library or ctypes.CDLL("libcuda.so.1")
         self.call("cuInit", 0)
         count, device = ctypes.c_int(), ctypes.c_int()
         self.call("cuDeviceGetCount", ctypes.byref(count))
