@@ -286,7 +286,10 @@ def lower_attention(node: Node, name: str) -> Kernel:
     types = [*(x.type for x in node.inputs), node.type]
     buffers = tuple(Buffer(f"x{i}", i, t) for i, t in enumerate(types))
     domain, _ = domain_of(node.type.shape)
-    return Kernel(name, node.name, buffers, 1, domain, (), Attend(dict(node.attrs)))
+    room = node.attrs.get("workspace")
+    if room:
+        buffers = (*buffers, workspace(buffers, (), room))
+    return Kernel(name, node.name, buffers, 2 if room else 1, domain, (), Attend(dict(node.attrs)))
 
 
 LOWERINGS = {

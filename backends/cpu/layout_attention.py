@@ -34,7 +34,6 @@ that something else reads too, few queries, and more keys than fit into scratch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from nncomp.ir.graph import Graph, Node, build_node, with_operands
@@ -44,12 +43,10 @@ from nncomp.ir.types import DType, float32
 from .attention_backward import match_gradients
 from .attention_geometry import Geometry, settled
 from .attention_pattern import Found, are_private, match_attention
-from .attention_plan import make_attention_plan
-from .layout_attention_grad import Backward
+from .attention_plan import make_attention_plan, make_gradient_plan
+from .layout_attention_grad import Backward, Fits
 from .layout_product import shaped
 from .target import Target
-
-Fits = Callable[[dict[str, Any]], bool]
 
 
 def fuse_attention(graph: Graph, target: Target) -> Graph:
@@ -59,16 +56,19 @@ def fuse_attention(graph: Graph, target: Target) -> Graph:
     def fits(attrs: dict[str, Any]) -> bool:
         return make_attention_plan(attrs, target).fits
 
-    return fuse_attention_where(graph, fits, target)
+    def has_plan(attrs: dict[str, Any]) -> bool:
+        return make_gradient_plan(attrs, target).fits
+
+    return fuse_attention_where(graph, fits, has_plan)
 
 
 def fuse_attention_where(
-    graph: Graph, fits: Fits, target: Target | None = None, dtypes: tuple[DType, ...] = (float32,)
+    graph: Graph, fits: Fits, has_plan: Fits, dtypes: tuple[DType, ...] = (float32,)
 ) -> Graph:
     """The same for any machine: `fits` says of the attributes whether there is a kernel for one of
     `dtypes`.
 
-    Without a `target` what gradients are taken of is left as it is.
+    `has_plan` says the same of its gradients, which must be float32.
     """
     users, results = graph.users(), frozenset(graph.outputs)
     new: dict[Node, Node] = {n: n for n in graph.inputs}
@@ -79,9 +79,11 @@ def fuse_attention_where(
         found = match_attention(node, dtypes)
         if found and are_private(found.inner, [node], users, results):
             made = _lower(found, node, new, shapes, fits)
-        elif target and found and (pulled := match_gradients(node, found, users, results)):
+        elif found and node.dtype is float32 and (
+            pulled := match_gradients(node, found, users, results)
+        ):
             made = _lower(found, node, new, shapes, fits)
-            both = Backward(found, pulled, node, shapes, target)
+            both = Backward(found, pulled, node, shapes, has_plan)
             made = made if made and both.fits(made) else None
             backward |= dict.fromkeys(pulled.nodes if made else (), both)
         new[node] = made or with_operands(node, tuple(new[x] for x in node.inputs))

@@ -13,7 +13,9 @@ The gradients lie one after the other, each in the order of axes that its reader
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
+from typing import Any
 
 from nncomp.ir.graph import Node, build_node
 from nncomp.ir.index import Index, Var, linear
@@ -23,26 +25,26 @@ from nncomp.ir.ops import permute, slice
 from .attention_backward import FoundGradients, Gradient
 from .attention_geometry import Geometry, Operand, settled
 from .attention_pattern import Found
-from .attention_plan import make_gradient_plan
 from .layout_product import Walk, at, shaped
-from .target import Target
+
+Fits = Callable[[dict[str, Any]], bool]
 
 
 class Backward:
     """The gradients of one attention; `part` gives them once their operands are lowered."""
 
     def __init__(
-        self, found: Found, pulled: FoundGradients, node: Node, shapes: dict, target: Target
+        self, found: Found, pulled: FoundGradients, node: Node, shapes: dict, has_plan: Fits
     ):
         self.found, self.pulled, self.node = found, pulled, node
-        self.shapes, self.target = shapes, target
+        self.shapes, self.has_plan = shapes, has_plan
         self.parts: dict[Node, Node] = {}
 
     def fits(self, forward: Node) -> bool:
         """Whether there is a plan for it beside the plan of `forward`."""
         while forward.name == "reshape":
             forward = forward.inputs[0]
-        return make_gradient_plan(dict(forward.attrs), self.target).fits
+        return self.has_plan(dict(forward.attrs))
 
     def part(self, node: Node, new: dict[Node, Node]) -> Node:
         """What stands for the gradient `node` in the lowered graph."""

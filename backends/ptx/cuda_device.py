@@ -100,9 +100,10 @@ class CudaDevice:
         source, done = array.ctypes.data, 0
         while done < array.nbytes:
             size = min(array.nbytes - done, STAGING)
-            staged = self._take(size)
-            ctypes.memmove(staged, source + done, size)
-            self._do("cuMemcpyHtoDAsync", address + done, staged, size, self.stream)
+            with self._lock:
+                staged = self._take(size)
+                ctypes.memmove(staged, source + done, size)
+                self._do("cuMemcpyHtoDAsync", address + done, staged, size, self.stream)
             done += size
 
     def copy_out(self, array: np.ndarray, address: int) -> None:
@@ -111,6 +112,10 @@ class CudaDevice:
 
     def copy_out_all(self, pairs: Sequence[tuple[np.ndarray, int]]) -> None:
         """Copy several arrays from the device, waiting as rarely as the staging memory allows."""
+        with self._lock:
+            self._copy_out(pairs)
+
+    def _copy_out(self, pairs: Sequence[tuple[np.ndarray, int]]) -> None:
         self._enter()
         pending: list[tuple[int, int, int]] = []  # target, staged, size
         for array, address in pairs:
@@ -147,8 +152,9 @@ class CudaDevice:
     def synchronize(self) -> None:
         """Wait for the stream; errors of kernels show here."""
         self._enter()
-        self._do("cuStreamSynchronize", self.stream)
-        self._used = 0
+        with self._lock:
+            self._do("cuStreamSynchronize", self.stream)
+            self._used = 0
 
     def _enter(self) -> None:
         """Any thread may call: the context is per thread."""

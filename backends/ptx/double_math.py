@@ -17,6 +17,7 @@ LN2_HIGH, LN2_LOW = float.fromhex("0x1.62e42fefa0000p-1"), float.fromhex("0x1.cf
 HALF_PI = tuple(  # pi / 2 in three parts
     map(float.fromhex, ("0x1.921fb54442d18p0", "0x1.1a62633145c07p-54", "-0x1.f1976b7ed8fbcp-110"))
 )
+FARTHEST = 2.0**48  # beyond, three parts of pi / 2 are not enough for sin and cos: they give nan
 _FACTORIALS = [1.0 / math.factorial(n) for n in range(24)]
 
 
@@ -174,7 +175,7 @@ _COSINE = [(-1) ** n / math.factorial(2 * n) for n in range(2, 12)]
 
 
 def _quarters(m: Lanes, x: Value) -> tuple[Value, Value]:
-    """(k as i64, r) with x = k * pi / 2 + r; exact enough up to |x| = 2**50."""
+    """(k as i64, r) with x = k * pi / 2 + r; exact enough up to FARTHEST."""
     turns = m.unary("roundeven", m.mul(x, m.c(2 / math.pi)))
     rest = x
     for part in HALF_PI:
@@ -193,7 +194,7 @@ def _sine_at(m: Lanes, x: Value, shift: int) -> Value:
     odd = m.int_op("icmp ne", m.and_(k, 1), 0)
     sign = m.int_op("shl", m.and_(k, 2), 62)
     value = m.flip_sign(m.e.select(odd, cosine, sine), sign)
-    return m.select(m.compare("olt", m.abs(x), math.inf), value, math.nan)
+    return m.select(m.compare("olt", m.abs(x), FARTHEST), value, math.nan)
 
 
 def sin(e: Emitter, x: Value) -> Value:

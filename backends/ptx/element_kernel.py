@@ -45,7 +45,6 @@ class ElementKernel(GpuExpressions):
     def __init__(self, e: PtxEmitter, kernel: Kernel, schedule: GpuSchedule, facts: Facts):
         super().__init__(e, kernel)
         self.schedule, self.facts = schedule, facts
-        self.vector = 1
         lane = schedule.rows[-1] if schedule.rows else None
         if lane is not None and facts.aligned and self._may_take_several():
             self.lanes_at_once = lanes_for(lane, schedule.stores)

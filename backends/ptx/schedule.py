@@ -94,7 +94,7 @@ def _group(width: int) -> int:
         while group < 32 and group * 2 < width:
             group *= 2
         return group
-    return 128 if width <= 4096 else 256
+    return 128 if width <= 4096 else 256 if width <= 8192 else 512
 
 
 def _parts(count: int, terms: int) -> int:

@@ -56,12 +56,13 @@ class attention_grad(Op):
 
     The attributes of `attention`, and further: g is read at (start, row stride, *batch strides) of
     `given`; `made` says the same of the gradients for q, k and v in the result, which they fill;
-    along depth and width all are contiguous. Those of q and k are multiplied by `gains`.
+    along depth and width all are contiguous. Those of q and k are multiplied by `gains`. Kernels
+    may use `workspace` floats of memory.
     """
 
     differentiable = False
 
-    def type(q, k, v, g, *mask, given, made, gains, shape, **attrs):
+    def type(q, k, v, g, *mask, given, made, gains, shape, workspace=0, **attrs):
         of_result = attention.type(q, k, v, *mask, **attrs)
         require(attrs["depth"][1] in (1, 0), "attention_grad: k is contiguous along depth")
         require(g.dtype is q.dtype, f"attention_grad: g has q's type, got {g} for {q}")
@@ -80,7 +81,7 @@ class attention_grad(Op):
         return result
 
     def eval(q, k, v, g, *mask, batch, rows, keys, depth, width, starts, scale, causal, safe,
-             given, made, gains, shape):  # fmt: skip
+             given, made, gains, shape, workspace=0):  # fmt: skip
         walks = _walks(batch, rows, keys, depth, width)
         wide = np.promote_types(q.dtype, np.float32)
         parts = [

@@ -63,7 +63,8 @@ class OneKernel:
         fused = fuse(self.graph, alone=PRODUCTS)
         (step,) = plan_program(fused).steps
         self.kernel: Kernel = step.kernel
-        self.order = [place.index for place in step.places[:-1]]
+        self.order = [place.index for place in step.places if place.base == "in"]
+        self.rooms = [b.type.nbytes for b in self.kernel.buffers[len(self.order) + 1 :]]
 
     def data(self, seed: int = 0) -> list[np.ndarray]:
         """Random operands."""
@@ -88,18 +89,20 @@ def ptx_of(code: Code) -> str:
 
 
 def simulate(case: OneKernel, code: Code, data: Sequence[np.ndarray], ptx: str = "", **options):
-    """(result, report) of the kernel on the simulator; `options` go to its `launch`."""
+    """(result, last report) of the kernel on the simulator; `options` go to its `launch`."""
     from nncomp.backends.ptx.simulator import Memory, load
 
     memory = Memory()
     pointers = [memory.put(np.ascontiguousarray(data[k])) for k in case.order]
     type = case.graph.outputs[0].type
     out = memory.alloc(type.nbytes)
-    (launch,) = code.launches
-    report = load(ptx or ptx_of(code)).launch(
-        launch.function, launch.grid, launch.block, [*pointers, out],
-        memory=memory, shared_bytes=launch.shared, **options,
-    )  # fmt: skip
+    rooms = [memory.alloc(n) for n in case.rooms]
+    module = load(ptx or ptx_of(code))
+    for launch in code.launches:
+        report = module.launch(
+            launch.function, launch.grid, launch.block, [*pointers, out, *rooms],
+            memory=memory, shared_bytes=launch.shared, **options,
+        )  # fmt: skip
     return memory.get(out, type.dtype.numpy, type.shape), report
 
 

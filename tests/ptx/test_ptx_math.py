@@ -92,3 +92,10 @@ def test_sigmoid_of_large_and_small_numbers():
     x = np.concatenate([np.linspace(-700, 40, 500), [math.inf, -math.inf]])
     expected = np.where(x < 0, np.exp(np.minimum(x, 0)), 1.0) / (1.0 + np.exp(-np.abs(x)))
     assert_within(apply("sigmoid", x), expected, 4)
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_angles_far_away(name):
+    x = np.random.default_rng(2).uniform(-(2.0**48), 2.0**48, 500)
+    assert_within(apply(name, x), getattr(np, name)(x), 3)
+    assert np.isnan(apply(name, np.array([2.0**48, -1e300, 1e308]))).all()

@@ -7,7 +7,7 @@ tensor cores. `copies.py` brings the operands.
 
 from __future__ import annotations
 
-from nncomp.ir.graph import Graph
+from nncomp.ir.graph import Graph, Node, rebuild
 from nncomp.ir.loops import Kernel
 from nncomp.ir.types import bfloat16, float16, float32
 
@@ -16,6 +16,7 @@ from ..expressions import index_type
 from ..kernel import Code, Facts
 from ..target import Target
 from .attention import AttentionKernel, Geometry
+from .attention_grad import Gradients, gradient_code
 from .attention_mma import MmaAttention
 from .attention_simt import SimtAttention
 from .plan import choose_tile, memory_dtype
@@ -42,9 +43,18 @@ def lower_products(graph: Graph, target: Target) -> Graph:
     if target.sm >= FIRST:
         dtypes = (float32, float16, bfloat16)
         graph = fuse_attention_where(
-            graph, lambda attrs: Geometry(**attrs).fits, dtypes=dtypes
+            graph, lambda attrs: Geometry(**attrs).fits, Gradients.fits, dtypes
         )
+        graph = rebuild(graph, _with_workspace)
     return split_products(graph)
+
+
+def _with_workspace(node: Node, operands: tuple[Node, ...]) -> Node | None:
+    """Gradients of attention with the memory that their launches need."""
+    if node.name != "attention_grad":
+        return None
+    attrs = {**node.attrs, "workspace": Gradients.workspace(dict(node.attrs))}
+    return Node(node.op, operands, attrs, node.type, node.loc)
 
 
 def product_code(
@@ -61,6 +71,9 @@ def product_code(
         )
     if target.sm < FIRST:
         return None
+    if kernel.kind == "attention_grad":
+        can = kernel.buffers[0].type.dtype is float32 and "workspace" in kernel.extra.geometry
+        return gradient_code(kernel, facts.aligned) if can else None
     if kernel.kind == "attention":
         writer = ATTENTION.get(kernel.buffers[0].type.dtype.name)
         if writer is None or not Geometry(**kernel.extra.geometry).fits:

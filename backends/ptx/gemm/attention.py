@@ -86,23 +86,27 @@ class AttentionKernel:
     partners: tuple[int, ...]
     sums: int
     blocks = 1  # that share a multiprocessor
+    mask_number = 3  # among the buffers
 
     def __init__(self, kernel: Kernel, aligned: bool):
-        self.kernel, self.walk = kernel, Geometry(**kernel.extra.geometry)
+        self.set_up(kernel, Geometry(**kernel.extra.geometry), aligned)
+
+    def set_up(self, kernel: Kernel, walk: Geometry, aligned: bool) -> None:
+        """Loops, tiles and copies."""
+        self.kernel, self.walk = kernel, walk
         self.e, self.aligned = PtxEmitter("i32"), aligned
         self.dtype = kernel.buffers[0].type.dtype
-        walk = self.walk
         self.batch = Var("batch", prod(e for e, *_ in walk.batch))
         self.row, self.key = Var("row", walk.rows[0]), Var("key", walk.keys[0])
         self.deep, self.wide = Var("depth", walk.depth[0]), Var("width", walk.width)
         self.depth = -(-walk.depth[0] // CHUNK) * CHUNK
         self.shapes = self.tile_shapes()
-        self.copies = self._copies()
+        self.copies = self.make_copies()
 
     # -- what subclasses say -----------------------------------------------------------------------
 
-    def tile_shapes(self) -> tuple[Shape, Shape, Shape]:
-        """Tiles of queries, keys and values in shared memory."""
+    def tile_shapes(self) -> tuple[Shape, ...]:
+        """Tiles of queries, keys and values in shared memory, in this order."""
         raise NotImplementedError
 
     @property
@@ -151,7 +155,8 @@ class AttentionKernel:
         """Write one row's results; `line` is where the row begins."""
         raise NotImplementedError
 
-    def _copies(self) -> list[TileCopy]:
+    def make_copies(self) -> list[TileCopy]:
+        """Of queries, keys and values."""
         walk = self.walk
         q = {self.row: walk.rows[1], self.deep: 1}
         k = {self.key: walk.keys[1], self.deep: walk.depth[1]}
@@ -159,7 +164,7 @@ class AttentionKernel:
         copies = []
         for place, (strides, shape) in enumerate(zip((q, k, v), self.shapes, strict=True)):
             side, depth = strides
-            load = Load(self.kernel.buffers[place], self._offset(place, strides), None)
+            load = Load(self.kernel.buffers[place], self.offset(place, strides), None)
             near = "side" if strides[side] == 1 else "depth"
             operand = Operand(load, load, None, side, depth, near)
             vector = vector_length(operand, shape.along, self.aligned)
@@ -176,7 +181,7 @@ class AttentionKernel:
         at = element(self.e, memory_type(value.dtype.name), pointer, place)
         return load_one(self.e, value.dtype, at)
 
-    def _offset(self, operand: int, strides: dict[Var, int]) -> Index:
+    def offset(self, operand: int, strides: dict[Var, int]) -> Index:
         """Of an operand (q, k, v or mask), from its batch number and these loops."""
         walk = self.walk
         at = unravel(Index.of(self.batch), tuple(e for e, *_ in walk.batch))
@@ -278,15 +283,15 @@ class AttentionKernel:
                 if walk.causal:
                     seen = places.both(seen, e.binary("icmp ule", key, row, "seen"))
                 if len(self.kernel.buffers) == 5:
-                    scores[k], seen = self._with_mask(places, scores[k], seen, row, key)
+                    scores[k], seen = self.with_mask(places, scores[k], seen, row, key)
                 if seen.ref != "true":
                     scores[k] = e.select(seen, scores[k], lowest, "score")
         return scores
 
-    def _with_mask(self, places: Places, score: Value, seen: Value, row: Value, key: Value):
+    def with_mask(self, places: Places, score: Value, seen: Value, row: Value, key: Value):
         """The score with its element of the mask added, or whether a bool mask lets it be seen."""
-        walk, mask = self.walk, self.kernel.buffers[3]
-        offset = self._offset(3, {self.row: walk.rows[2], self.key: walk.keys[3]})
+        walk, mask = self.walk, self.kernel.buffers[self.mask_number]
+        offset = self.offset(self.mask_number, {self.row: walk.rows[2], self.key: walk.keys[3]})
         at = {self.row: (row, walk.rows[0]), self.key: (key, walk.keys[0])}
         env = {v: places.least(x, n - 1) for v, (x, n) in at.items()}
         place = places.index(offset, {**self.env, **env})

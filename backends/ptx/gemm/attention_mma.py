@@ -14,7 +14,7 @@ from nncomp.ir.loops import Kernel
 
 from ...llvm import Value
 from ...scalar import memory_type, to_memory
-from .attention import BLOCK, AttentionKernel
+from .attention import BLOCK, AttentionKernel, Geometry
 from .copies import Shape
 from .mma import COLUMNS, ROWS, MmaCore, MmaTile
 from .places import Places
@@ -30,8 +30,8 @@ class MmaAttention(AttentionKernel):
     row_count, key_count, partners = 2, BLOCK // 4, (1, 2)
     blocks = 3
 
-    def __init__(self, kernel: Kernel, aligned: bool):
-        super().__init__(kernel, aligned)
+    def set_up(self, kernel: Kernel, walk: Geometry, aligned: bool) -> None:
+        super().set_up(kernel, walk, aligned)
         self.sums = self.width // COLUMNS * 4
         self.type = memory_type(self.dtype.name)
         scores = MmaTile(BLOCK, BLOCK, self.depth, WARPS, 1)
@@ -39,7 +39,7 @@ class MmaAttention(AttentionKernel):
         self.first_core = MmaCore(self.e, scores, self.dtype, ("depth", "depth"))
         self.second_core = MmaCore(self.e, result, self.dtype, ("depth", "side"))
 
-    def tile_shapes(self) -> tuple[Shape, Shape, Shape]:
+    def tile_shapes(self) -> tuple[Shape, ...]:
         self.width = -(-self.walk.width // STEP) * STEP
         tile = MmaTile(BLOCK, self.width, BLOCK, WARPS, 1)
         queries = Shape(BLOCK, self.depth, "depth", self.depth + 8)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from nncomp.ir.loops import Kernel
 
 from ...llvm import Value
-from .attention import BLOCK, CHUNK, AttentionKernel
+from ..emitter import PtxEmitter
+from .attention import BLOCK, CHUNK, AttentionKernel, Geometry
 from .copies import Shape
 from .places import Places, number
 from .words import element, joined, parts
@@ -25,11 +26,11 @@ class SimtAttention(AttentionKernel):
 
     row_count, key_count, partners = ROWS, KEYS, (1, 2, 4)
 
-    def __init__(self, kernel: Kernel, aligned: bool):
-        super().__init__(kernel, aligned)
+    def set_up(self, kernel: Kernel, walk: Geometry, aligned: bool) -> None:
+        super().set_up(kernel, walk, aligned)
         self.sums = ROWS * self.width // LANES
 
-    def tile_shapes(self) -> tuple[Shape, Shape, Shape]:
+    def tile_shapes(self) -> tuple[Shape, ...]:
         self.width = -(-self.walk.width // (4 * LANES)) * 4 * LANES
         queries = Shape(BLOCK, self.depth, "depth", self.depth + 4)
         return queries, queries, Shape(self.width, BLOCK, "side", self.width + 4)
@@ -56,22 +57,7 @@ class SimtAttention(AttentionKernel):
         e, pitch = self.e, self.shapes[0].pitch
         rows = element(e, "float", self.q, places.mul(self.y, pitch))
         keys = element(e, "float", self.k, places.mul(self.x, pitch))
-        start = [e.const("float", 0)] * (ROWS * KEYS)
-        with e.loop(0, self.depth, CHUNK, carry=start, hint="depth") as loop:
-            at_rows, at_keys = (element(e, "float", x, loop.index) for x in (rows, keys))
-            sums = loop.carry
-            for k in range(0, CHUNK, 4):
-                left = [self._four(at_rows, 4 * i * pitch + k) for i in range(ROWS)]
-                right = [self._four(at_keys, LANES * j * pitch + k) for j in range(KEYS)]
-                for term in range(4):
-                    pairs = [(a[term], b[term]) for a in left for b in right]
-                    sums = [e.fma(a, b, s) for (a, b), s in zip(pairs, sums, strict=True)]
-            loop.next(*sums)
-        return loop.result
-
-    def _four(self, base: Value, offset: int) -> list[Value]:
-        at = element(self.e, "float", base, number(offset))
-        return parts(self.e, self.e.load("<4 x float>", at, 16))
+        return dots(e, rows, keys, pitch, self.depth)
 
     def keep(self, places: Places, weights: list[list[Value]]) -> None:
         for local, mine in zip(self.rows(places), weights, strict=True):
@@ -80,23 +66,10 @@ class SimtAttention(AttentionKernel):
                 self.e.store(weight, element(self.e, "float", self.rest, places.add(line, key)), 4)
 
     def weighted(self, places: Places, weights, sums: list[Value]) -> list[Value]:
-        e, groups = self.e, self.width // (4 * LANES)
-        pitch = self.shapes[2].pitch
+        e, pitch = self.e, self.shapes[2].pitch
         rows = element(e, "float", self.rest, places.mul(self.y, WEIGHT_PITCH))
         values = element(e, "float", self.v, places.mul(self.x, 4))
-        with e.loop(0, BLOCK, CHUNK, carry=sums, hint="key") as loop:
-            at_rows = element(e, "float", rows, loop.index)
-            at_values = element(e, "float", values, e.mul(loop.index, pitch))
-            sums = loop.carry
-            for k in range(0, CHUNK, 4):
-                left = [self._four(at_rows, 4 * i * WEIGHT_PITCH + k) for i in range(ROWS)]
-                for term in range(4):
-                    offsets = ((k + term) * pitch + g * 4 * LANES for g in range(groups))
-                    right = [x for offset in offsets for x in self._four(at_values, offset)]
-                    pairs = [(a[term], b) for a in left for b in right]
-                    sums = [e.fma(a, b, s) for (a, b), s in zip(pairs, sums, strict=True)]
-            loop.next(*sums)
-        return loop.result
+        return weighted(e, rows, values, pitch, self.width // (4 * LANES), sums)
 
     def store(self, places: Places, line: Value, row: int, values: list[Value]) -> None:
         """Groups of 4 neighbours, at once where the width allows it."""
@@ -115,3 +88,43 @@ class SimtAttention(AttentionKernel):
                 with e.when(places.below(here, width), "column"):
                     at = element(e, "float", pointer, places.fork().add(line, here))
                     e.store(value, at, 4)
+
+
+def dots(e: PtxEmitter, rows: Value, keys: Value, pitch: int, depth: int) -> list[Value]:
+    """4 rows by 8 keys of sums of products along the lines of two tiles, from these lines on."""
+    start = [e.const("float", 0)] * (ROWS * KEYS)
+    with e.loop(0, depth, CHUNK, carry=start, hint="depth") as loop:
+        at_rows, at_keys = (element(e, "float", x, loop.index) for x in (rows, keys))
+        sums = loop.carry
+        for k in range(0, CHUNK, 4):
+            left = [_four(e, at_rows, 4 * i * pitch + k) for i in range(ROWS)]
+            right = [_four(e, at_keys, LANES * j * pitch + k) for j in range(KEYS)]
+            for term in range(4):
+                pairs = [(a[term], b[term]) for a in left for b in right]
+                sums = [e.fma(a, b, s) for (a, b), s in zip(pairs, sums, strict=True)]
+        loop.next(*sums)
+    return loop.result
+
+
+def weighted(
+    e: PtxEmitter, rows: Value, values: Value, pitch: int, groups: int, sums: list[Value]
+) -> list[Value]:
+    """The sums with 4 rows of weights times the lines of a tile added."""
+    with e.loop(0, BLOCK, CHUNK, carry=sums, hint="key") as loop:
+        at_rows = element(e, "float", rows, loop.index)
+        at_values = element(e, "float", values, e.mul(loop.index, pitch))
+        sums = loop.carry
+        for k in range(0, CHUNK, 4):
+            left = [_four(e, at_rows, 4 * i * WEIGHT_PITCH + k) for i in range(ROWS)]
+            for term in range(4):
+                offsets = ((k + term) * pitch + g * 4 * LANES for g in range(groups))
+                right = [x for offset in offsets for x in _four(e, at_values, offset)]
+                pairs = [(a[term], b) for a in left for b in right]
+                sums = [e.fma(a, b, s) for (a, b), s in zip(pairs, sums, strict=True)]
+        loop.next(*sums)
+    return loop.result
+
+
+def _four(e: PtxEmitter, base: Value, offset: int) -> list[Value]:
+    at = element(e, "float", base, number(offset))
+    return parts(e, e.load("<4 x float>", at, 16))
