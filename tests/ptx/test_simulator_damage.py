@@ -37,7 +37,10 @@ def damaged(source: str, chance: random.Random) -> str:
     return "".join(tokens)
 
 
-@pytest.mark.parametrize("name", ["collatz", "by_value", "softmax", "warps", "block_sum", "mma_tf32"])
+NAMES = ["collatz", "by_value", "softmax", "warps", "block_sum", "mma_tf32"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_damaged_text(name):
     chance, source, refused = random.Random(name), kernel_text(name), 0
     assert load(HEAD + source).kernel(name).blocks
