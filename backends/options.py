@@ -90,6 +90,9 @@ class Configured:
     def __init__(self, backend: Any, options: Mapping[str, Any]):
         self._backend, self._options = backend, check(options)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
     def compile(self, *args: Any, **kwargs: Any) -> Any:
         """What the backend compiles, under the options."""
         with debug(**self._options):

@@ -3,8 +3,10 @@
     joint(x, w, grad_0) -> (y, dw)    becomes    forward(x, w) -> (y, kept...)
                                                  backward(kept..., x, w, grad_0) -> (dw)
 
-Views and constants are recomputed in the backward graph rather than kept; inputs are passed again,
-except those the forward graph overwrites (running statistics), whose old value is kept.
+Views and constants are recomputed in the backward graph rather than kept, and so are elementwise
+values where that is worth it: what is kept is a minimum cut by bytes and repeated instructions, as
+in passes/save_less.py. Inputs are passed again, except those the forward graph overwrites (running
+statistics), whose old value is kept.
 """
 
 from __future__ import annotations
@@ -12,8 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .cost import node_cost
 from .graph import Graph, Node, input_node, toposort
 from .op import Creation, Movement
+from .passes.cut import ENDLESS, minimum_cut
+from .passes.save_less import BYTE, can_repeat
+from .types import TensorType
 
 
 class Split(NamedTuple):
@@ -68,8 +74,31 @@ def _is_cheap(node: Node) -> bool:
 
 def _needed(joint: Graph, late, gradients, seeds, updated) -> tuple[list[Node], list[Node]]:
     """(values to keep, inputs to pass again) for computing the gradients."""
-    kept: dict[Node, None] = {}
-    passed: dict[Node, None] = {}
+    read = _read_late(late, gradients, seeds)
+    capacity: dict[Node, int] = {}
+    edges: list[tuple[Node, Node]] = []
+    stack = list(read)
+    while stack:
+        node = stack.pop()
+        if node in capacity:
+            continue
+        capacity[node] = _cost(node, updated)
+        if _repeats(node):
+            edges += [(x, node) for x in dict.fromkeys(node.inputs)]
+            stack += node.inputs
+    sources = [n for n in capacity if not (_repeats(n) and n.inputs)]
+    price = {n: 0 if _is_cheap(n) else node_cost(n) * n.type.size for n in capacity if _repeats(n)}
+    again = minimum_cut(capacity, edges, sources, read, price)
+    front = {n for n in read if n not in again} | {a for a, b in edges if b in again} - again
+    order = {n: i for i, n in enumerate((*joint.inputs, *joint.nodes))}
+    front = sorted(front, key=order.__getitem__)
+    passed = [n for n in front if n.op is None and n.attrs["name"] not in updated]
+    return [n for n in front if n not in passed and not _is_constant(n)], passed
+
+
+def _read_late(late, gradients, seeds) -> list[Node]:
+    """What does not depend on a cotangent, but is read by something that does."""
+    read: dict[Node, None] = {}
     seen: set[Node] = set()
     stack = list(gradients)
     while stack:
@@ -77,14 +106,30 @@ def _needed(joint: Graph, late, gradients, seeds, updated) -> tuple[list[Node], 
         if node in seen or node in seeds:
             continue
         seen.add(node)
-        if node.op is None:
-            (kept if node.attrs["name"] in updated else passed)[node] = None
-        elif node in late or _is_cheap(node):
-            stack.extend(node.inputs)
+        if node in late:
+            stack += node.inputs
         else:
-            kept[node] = None
-    order = {n: i for i, n in enumerate((*joint.inputs, *joint.nodes))}
-    return sorted(kept, key=order.__getitem__), sorted(passed, key=order.__getitem__)
+            read[node] = None
+    return list(read)
+
+
+def _is_constant(node: Node) -> bool:
+    return isinstance(node.op, Creation) and not node.inputs
+
+
+def _repeats(node: Node) -> bool:
+    """Whether the backward graph may compute `node` again."""
+    return node.op is not None and (_is_cheap(node) or can_repeat(node))
+
+
+def _cost(node: Node, updated: set[str]) -> int:
+    """What keeping `node` costs, in instructions."""
+    if node.op is None and node.attrs["name"] not in updated:
+        return 0
+    if _is_cheap(node):
+        return 0 if _is_constant(node) else ENDLESS
+    types = [node.type] if isinstance(node.type, TensorType) else node.type
+    return BYTE * sum(t.nbytes for t in types)
 
 
 def _rebased(joint: Graph, stand_ins, passed, seeds: Sequence[Node], gradients) -> Graph:

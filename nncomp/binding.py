@@ -202,5 +202,5 @@ class Prepared:
             arrays[i] = ABSENT
         elif present(x) is arrays[i]:
             arrays[i] = ABSENT
-            if not release(x, results[number], steps):
+            if not release(x, results[number], steps, self.runner.give_back):
                 arrays[i] = present(x)

@@ -127,7 +127,7 @@ def _entries(traced: Traced, roles: dict[str, tuple[str, np.ndarray]] | None = N
             role, array = roles[name]
             entries.append(Entry(name, node.type, role, array))
         elif number < len(traced.captures):
-            array = np.ascontiguousarray(traced.captures[number].detach().numpy_array("exporting"))
+            array = np.ascontiguousarray(_values(traced.captures[number]))
             role = "state" if name in updated else "constant"
             entries.append(Entry(name, node.type, role, array))
         elif name in traced.arguments:
@@ -135,6 +135,13 @@ def _entries(traced: Traced, roles: dict[str, tuple[str, np.ndarray]] | None = N
         else:
             entries.append(Entry(name, node.type, "state", _random_key()))
     return tuple(entries)
+
+
+def _values(x: Tensor) -> np.ndarray:
+    """A tensor's array; one that compiled code holds packed stays given up."""
+    if x._released is not None:
+        return x._released.values()
+    return x.detach().numpy_array("exporting")
 
 
 def _random_key() -> np.ndarray:
@@ -192,6 +199,11 @@ def export_step(step: Any, args: Sequence[Any], name: str) -> Export:
     if len(args) < 2:
         raise ValueError(
             "with train_step=, `inputs` are those of a step: the model's inputs, then the target"
+        )
+    if step.accumulation.calls > 1:
+        raise ValueError(
+            f"the step accumulates gradients over {step.accumulation.calls} calls, which are two "
+            "programs; export one made with accumulate=1"
         )
     with enable_grad():
         leaves, key = signature(tuple(args), {})

@@ -32,6 +32,8 @@ def make_files(
     """Content by path, that of `path` first, and sizes in bytes."""
     if kind == "wasm" and target == "host":
         target = "wasm32"
+    if kind == "wasm" and target != "wasm32":
+        raise ValueError(f"a .wasm file is for the target wasm32, got target={target!r}")
     levels = levels_of(target, cpu)
     if kind == "nnc":
         from .compiled_package import package
@@ -49,7 +51,7 @@ def make_files(
     files: Files = {}
     if kind == "so":
         assert linker is not None
-        files[path] = linker(made.object, made.symbols, os.path.basename(path))
+        files[path] = linker(made.object, os.path.basename(path))
     else:
         data = made.object
         if kind == "a":

@@ -17,10 +17,7 @@ from .autograd.modes import state
 from .autograd.saved import save
 from .autograd.tape import FREED, TapeNode, edge_of, zeros_of
 from .ir import ops
-from .ir.grad import joint
 from .ir.graph import Graph, Node, build_node, toposort
-from .ir.passes import run_pipeline
-from .ir.split_backward import split_backward
 from .tensor import Tensor
 
 
@@ -28,13 +25,20 @@ class GradientPrograms:
     """The forward program that keeps values, and the backward program that takes them."""
 
     def __init__(self, owner: Any, wrt: list[int], reached: list[set[int]]):
+        from .ir.grad import joint  # here: a start without gradients needs no pass
+        from .ir.passes import run_pipeline
+        from .ir.split_backward import split_backward
+
         self.owner, self.wrt, self.reached = owner, wrt, reached
         self.binding, self.backend, self.types = owner.binding, owner.backend, owner.types
         names = self.binding.names
         graph = owner.graph
         self.joint = joint(_cut(owner), [names[i] for i in wrt])
         floats = [i for i, t in enumerate(self.types) if t.dtype.is_floating_point]
-        self.split = split_backward(run_pipeline(self.joint), len(graph.outputs), len(floats))
+        whole = run_pipeline(self.joint)
+        if hasattr(self.backend, "before_split"):
+            whole = self.backend.before_split(whole)
+        self.split = split_backward(whole, len(graph.outputs), len(floats))
         self.forward = self.backend.compile(self.split.forward)
         self.passed = [names.index(n) for n in self.split.passed]
         self.floats = floats

@@ -37,9 +37,11 @@ def compile(
     `threads` limits this callable's threads. The whole function becomes one graph or an error says
     which line cannot (`fullgraph` is always True). `options={"winograd": False}` does 3x3
     convolutions by the direct sum, which rounds less (NNCOMP_WINOGRAD=0: for all models). Gradients
-    flow through the result as in eager mode, by a
-    compiled backward. Raises UnknownBackend (a ValueError) for other backends and ValueError for
-    other options; TraceError at the first call for code that depends on tensor values.
+    flow through the result as in eager mode, by a compiled backward. Weights that the program
+    holds in another order are not kept twice: unless someone else sees it, their own memory is
+    given up at the first call, and comes back bit for bit when their values are asked for.
+    Raises UnknownBackend (a ValueError) for other backends and ValueError for other options;
+    TraceError at the first call for code that depends on tensor values.
     """
     if not fullgraph:
         raise ValueError("fullgraph=False: graph breaks are not supported; compile smaller parts")

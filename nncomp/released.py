@@ -8,9 +8,7 @@ tensor's values. It is not given up a second time: who asks once will ask again.
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import mmap
 import sys
 import threading
 from collections.abc import Callable
@@ -22,7 +20,6 @@ from .ir.unpack import Steps, unpack
 
 LEAST = 1 << 16  # bytes; a smaller tensor is not worth it
 ABSENT = np.empty(0, np.uint8)  # stands for the memory of a released tensor
-DONTNEED = 4  # MADV_DONTNEED of Linux
 
 
 class Released:
@@ -47,12 +44,13 @@ class Released:
                 self.array = unpack(self.packed, self.steps)
             return self.array
 
-    def drop(self) -> bool:
-        """Give the memory up, if this is the only place that knows of it."""
+    def drop(self, give_back: Callable[[np.ndarray], None]) -> bool:
+        """Give the memory up, if this is the only place that knows of it: `give_back(array)`."""
         with self._lock:
             if sys.getrefcount(self.array) != _alone():
                 return False
-            _give_back(self.array)
+            assert self.array is not None
+            give_back(self.array)
             self.array = None
             return True
 
@@ -64,30 +62,12 @@ def _alone() -> int:
     return sys.getrefcount(record.array)
 
 
-def _give_back(array: Any) -> None:
-    """Let the system have the pages at once: what is freed may stay with the process."""
-    advise = _madvise()
-    if advise is not None:
-        start = array.__array_interface__["data"][0]
-        low = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
-        high = (start + array.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-        if high > low:
-            advise(low, high - low, DONTNEED)
-
-
-@functools.cache
-def _madvise() -> Callable | None:
-    if sys.platform != "linux":
-        return None
-    found = ctypes.CDLL(None).madvise
-    found.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return found
-
-
-def release(x: Any, packed: np.ndarray, steps: Steps) -> bool:
+def release(
+    x: Any, packed: np.ndarray, steps: Steps, give_back: Callable[[np.ndarray], None]
+) -> bool:
     """Give up the memory of a tensor that `packed` holds the values of; False where it must stay.
 
-    The caller must not hold the array either.
+    The caller must not hold the array either. `give_back(array)` is called before it is freed.
     """
     array = x.__dict__.get("_data")
     if array is None or x._released is not None or not _is_private(x, array):
@@ -96,7 +76,7 @@ def release(x: Any, packed: np.ndarray, steps: Steps) -> bool:
     del array
     x._released = record
     del x._data  # from here on, who asks gets it from the record
-    if record.drop():
+    if record.drop(give_back):
         return True
     x._data = record.restore()
     x._released = None

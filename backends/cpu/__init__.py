@@ -17,6 +17,7 @@ from nncomp.ir.graph import Graph
 from nncomp.ir.program import Program
 
 from . import stored
+from .pages import give_back
 from .target import host_target
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Runner:
         if recipe.prepared is not None:
             self.prepared = Runner(recipe.prepared, objects, lambda: self.stages.prepared)
             self.prepared.executable.empty = aligned_empty
+
+    give_back = staticmethod(give_back)
 
     @functools.cached_property
     def stages(self) -> Stages:
@@ -158,6 +161,14 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
     if key is not None:
         stored.save(cache, key, recipe, objects)
     return Runner(recipe, iter(objects), lambda: stages, constant)
+
+
+def before_split(graph: Graph) -> Graph:
+    """A graph of forward and backward together, before each becomes a program of its own: what
+    takes both to be seen."""
+    from .layout_attention import fuse_attention
+
+    return fuse_attention(graph, host_target())
 
 
 def _stages(graph: Graph, *rest) -> Stages:

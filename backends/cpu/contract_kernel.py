@@ -191,4 +191,10 @@ def _fixed(values: list[Expr]) -> list[Expr]:
 
 
 def plan_of(kernel: Kernel, target) -> Plan:
+    """The plan of a kernel; ValueError for pairs where the target has no instruction for them."""
+    if kernel.extra.geometry.get("paired") and not target.bf16_pairs:
+        raise ValueError(
+            f"{kernel.name} adds products of bfloat16 in pairs, but {target.cpu} has no vdpbf16ps; "
+            "compile the graph for this target from its beginning"
+        )
     return make_plan(contraction_of(kernel.extra), target)

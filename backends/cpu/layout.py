@@ -33,8 +33,10 @@ from collections.abc import Iterable
 from math import prod
 
 from nncomp.ir.graph import Graph, Node, build_node, rebuild
+from nncomp.ir.ops import cast
 from nncomp.ir.passes.hoist import parameter_only
 from nncomp.ir.passes.sink_permutes import sink_permutes
+from nncomp.ir.types import float32
 
 from ..scalar_types import FLOATS
 from .layout_conv import CONVS, lower_conv
@@ -60,10 +62,12 @@ def lower_contractions(graph: Graph, target: Target, constant: Iterable[str] = (
             return None
         if node.name == "max_pool":
             return lower_window(node, operands)
+        winograd = _by_winograd(*_widened(node, operands, known), target)
+        if winograd is not None:
+            return winograd if winograd.dtype is node.dtype else cast(winograd, dtype=node.dtype)
         if node.name == "conv_weight":
-            return lower_winograd_weight(node, operands) or lower_conv(node, operands, target)
-        found = lower_winograd(node, operands, target, known) or lower_window(node, operands)
-        return found or lower_conv(node, operands, target)
+            return lower_conv(node, operands, target)
+        return lower_window(node, operands) or lower_conv(node, operands, target)
 
     graph = sink_permutes(_turned(rebuild(graph, visit_conv)))
     users, results = graph.users(), frozenset(graph.outputs)
@@ -77,6 +81,22 @@ def lower_contractions(graph: Graph, target: Target, constant: Iterable[str] = (
         return lower_matmul(node, operands, known, readers, target)
 
     return rebuild(graph, visit_matmul)
+
+
+def _widened(node: Node, operands: tuple[Node, ...], known: set[Node]) -> tuple:
+    """(node, operands, known) with 16-bit operands as float32: their values, and sums rounded once.
+    """
+    if node.dtype.itemsize != 2:
+        return node, operands, known
+    wide = tuple(cast(x, dtype=float32) for x in operands)
+    fixed = {new for old, new in zip(node.inputs, wide, strict=True) if old in known}
+    return build_node(node.op, wide, node.attrs, node.loc), wide, {*known, *fixed}
+
+
+def _by_winograd(node: Node, operands: tuple[Node, ...], known: set[Node], target: Target):
+    if node.name == "conv_weight":
+        return lower_winograd_weight(node, operands)
+    return lower_winograd(node, operands, target, known)
 
 
 def _turned(graph: Graph) -> Graph:

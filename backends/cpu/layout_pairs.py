@@ -2,8 +2,8 @@
 
 The right operand is packed in panels whose rows hold two neighbouring terms of the sum for each
 column: [lead.., panels, k.. / 2, panel, 2]. The left operand has such pairs where it lies, if its
-terms are neighbours in memory. Each instruction adds a pair of products to a float32 sum, so it
-does twice the work of a multiply-add.
+terms are neighbours in memory; a transposed one is copied. Each instruction adds a pair of products
+to a float32 sum, so it does twice the work of a multiply-add. It takes numbers below 2**-126 as 0.
 """
 
 from __future__ import annotations

@@ -6,34 +6,90 @@ a function of its own, `part_0`, `part_1`, ..., on the table and the arena of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from nncomp.ir.program import LoopStep, Program, Step
 
+from .pages import give_back
 from .pool import get_pool
 from .threads import get_num_threads
 
 LEAST, MOST = 4 << 20, 32  # bytes of results in a part; parts
-LARGE = 1 << 20  # bytes of an arena that is not kept for the next time
+LARGE = 1 << 20  # bytes of an arena that is not kept from part to part
 
 Item = Step | LoopStep
 
 
 def cut(program: Program) -> list[tuple[Item, ...]]:
-    """The steps of a program in parts; none if one would hold them all."""
-    written = [_written(item) for item in program.steps]
+    """The steps of a program in parts; none if one would hold them all.
+
+    What only takes the
+    place of inputs goes first: afterwards they need not be there any more, when results that are
+    larger than what they are made from ask for memory. Of these, what needs most goes first.
+    """
+    if any(isinstance(item, LoopStep) for item in program.steps):
+        return []
+    groups = sorted(_groups(program.steps), key=lambda g: (not _takes_the_place(g), -_arena(g)))
+    written = [sum(map(_written, group)) for group in groups]
     size = max(LEAST, sum(written) // MOST)
     parts: list[list[Item]] = [[]]
     full = 0
-    for item, nbytes in zip(program.steps, written, strict=True):
+    for group, nbytes in zip(groups, written, strict=True):
         if full >= size:
             parts.append([])
             full = 0
-        parts[-1].append(item)
+        parts[-1] += group
         full += nbytes
     return [tuple(part) for part in parts] if len(parts) > 1 else []
+
+
+def _groups(steps: Sequence[Item]) -> list[list[Item]]:
+    """The steps with those that they get values from or give them to, in their order.
+
+    One group after the other is as good as any other order: each finds in the arena only what it
+    has put there itself.
+    """
+    group = list(range(len(steps)))
+    written: dict[tuple[str, int], list[tuple[int, int, int]]] = {}  # step, from byte, to byte
+    for number, step in enumerate(steps):
+        for place, size in step.reads:
+            rows = written.get((place.base, place.index), [])
+            for writer in _writers(rows, place.offset, place.offset + size):
+                old, new = group[writer], group[number]
+                group = [new if one == old else one for one in group]
+        for place, size in step.writes:
+            row = (number, place.offset, place.offset + size)
+            written.setdefault((place.base, place.index), []).append(row)
+    members: dict[int, list[Item]] = {}
+    for number, step in zip(group, steps, strict=True):
+        members.setdefault(number, []).append(step)
+    return list(members.values())
+
+
+def _writers(rows: Sequence[tuple[int, int, int]], start: int, end: int) -> Iterator[int]:
+    """The steps whose results are there to be read in a range of bytes, the latest first."""
+    missing = [(start, end)]
+    for number, low, high in reversed(rows):
+        if any(a < high and low < b for a, b in missing):
+            yield number
+            cuts = [((a, min(b, low)), (max(a, high), b)) for a, b in missing]
+            missing = [(a, b) for pair in cuts for a, b in pair if a < b]
+            if not missing:
+                return
+
+
+def _takes_the_place(group: Sequence[Item]) -> bool:
+    """Whether the results are not larger than the inputs that they are made of."""
+    read = {(p.index, n) for item in group for p, n in item.reads if p.base == "in"}
+    return sum(map(_written, group)) <= 1.1 * sum(n for _, n in read)
+
+
+def _arena(group: Sequence[Item]) -> int:
+    """How far into the arena the steps go."""
+    places = ((p, n) for item in group for p, n in (*item.reads, *item.writes))
+    return max((p.offset + n for p, n in places if p.base == "arena"), default=0)
 
 
 def _written(item: Item) -> int:
@@ -70,6 +126,8 @@ def run_parts(
     count = get_num_threads() if executable.is_parallel else 1
     for part in range(parts):
         get_pool().run(executable.library.address(f"part_{part}"), frame.address, count)
+        if executable.program.arena >= LARGE:
+            give_back(frame.arena)
         done(part, results)
     if executable.program.arena < LARGE:
         executable.give_back(frame)

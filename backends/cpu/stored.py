@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from nncomp.ir.debug import PREFIX, debug
 from nncomp.ir.digest import blake2b
 from nncomp.ir.graph import Graph, Loc
+from nncomp.ir.index_check import INDEXED, Check
 from nncomp.ir.op import OPS
-from nncomp.ir.passes.index_checks import INDEXED, Check
 from nncomp.ir.types import DType, TensorType, dtype_of_name
 from nncomp.ir.unpack import Steps
 

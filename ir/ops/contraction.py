@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from ..op import Contraction, OpError, op, require
-from ..types import TensorType
+from ..types import TensorType, bfloat16
 from .movement import permute
 
 
@@ -300,7 +300,8 @@ class contract(Contraction):
     def type(
         a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False, paired=False
     ):
-        require(panel or not paired, "contract: paired terms need panels")
+        ok = not paired or (panel and a.dtype is b.dtype is bfloat16)
+        require(ok, f"contract: paired terms are of bfloat16 in panels, got {a} and {b}")
         k, step = (*k, (2, 1, 1)) if paired else k, 2 if paired else 1
         last_a = a_offset + sum((e - 1) * s for e, s, *_ in (*batch, *m, *k))
         last_b = b_offset + sum((e - 1) * s for e, _, s in (*batch, *k))

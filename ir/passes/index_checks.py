@@ -22,32 +22,12 @@ Needs: nothing. Establishes: nothing; `without_bounds` drops the `bounded` marke
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from ..graph import Graph, Loc, Node, rebuild
+from ..graph import Graph, Node, rebuild
+from ..index_check import INDEXED, Check
 from ..op import OPS
 from ..ops import amax, bitwise_xor, full_like
 
 Interval = tuple[int, int] | None
-INDEXED = {"take": 1, "index_add": 1, "index_put": 1, "index_reduce": 1}
-
-
-class Check(NamedTuple):
-    """Two outputs of the check graph (lowest, highest index) must be in [0, length)."""
-
-    length: int
-    loc: Loc
-
-    def error(self, low: int, high: int) -> IndexError | None:
-        if 0 <= low and high < self.length:
-            return None
-        bad = low if low < 0 else high
-        where = f" in {self.loc.scope}" if self.loc.scope else ""
-        line = f" ({self.loc.line})" if self.loc.line else ""
-        return IndexError(
-            f"index {bad} is out of bounds for an axis of length {self.length}{where}{line}; "
-            f"the indices of this call go from {low} to {high}"
-        )
 
 
 def index_checks(graph: Graph) -> tuple[Graph | None, list[Check]]:

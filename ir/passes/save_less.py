@@ -113,18 +113,18 @@ class _Levels:
         """The nodes of which later kernels compute their own copies."""
         edges: list[tuple[Node, Node]] = []
         capacity: dict[Node, int] = {}
-        sinks = [n for n in self.sinks if _can_repeat(n) and n not in self.kept]
+        sinks = [n for n in self.sinks if can_repeat(n) and n not in self.kept]
         stack = list(sinks)
         while stack:
             node = stack.pop()
             if node in capacity:
                 continue
             capacity[node] = self._cost(node)
-            if capacity[node] and _can_repeat(node):
+            if capacity[node] and can_repeat(node):
                 for x in dict.fromkeys(node.inputs):
                     edges.append((x, node))
                     stack.append(x)
-        sources = [n for n in capacity if not (capacity[n] and _can_repeat(n))]
+        sources = [n for n in capacity if not (capacity[n] and can_repeat(n))]
         price = {n: node_cost(n) * n.type.size for n in set(capacity) - set(sources)}
         return minimum_cut(capacity, edges, sources, sinks, price)
 
@@ -147,7 +147,8 @@ def _ends_kernel(node: Node) -> bool:
     return node.op.element is None and not isinstance(node.op, Creation) or node.name in ENDING
 
 
-def _can_repeat(node: Node) -> bool:
+def can_repeat(node: Node) -> bool:
+    """Whether computing `node` again is cheap enough: a view, or a large elementwise operation."""
     if node.name in VIEWS:
         return True
     large = isinstance(node.op, Elementwise) and node.type.size >= SMALL

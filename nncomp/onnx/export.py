@@ -22,7 +22,7 @@ from ..tracing import trace_call
 from .export_builder import Builder, Names, OnnxExportError
 from .export_dynamic import Open, open_sizes, with_open_sizes
 from .export_file import write
-from .export_model import model_of_graph, renamed_inputs
+from .export_model import CAPTURED, model_of_graph, renamed_inputs
 from .export_rules import NO_RULE
 from .protobuf import third_party
 
@@ -66,7 +66,7 @@ def export(
         if dynamic_axes:
             weights = program.graph.initializer
             program = with_open_sizes(call.resized, call.open_sizes(dynamic_axes, program))
-            program.graph.initializer.extend(t for t in weights if t.doc_string)
+            program.graph.initializer.extend(t for t in weights if t.doc_string != CAPTURED)
     write(onnx, program, os.fspath(f), external_data)
 
 
@@ -127,7 +127,7 @@ class _Call:
 
         args = map_leaves(self.args, other)
         program = self.program(args, map_leaves(self.kwargs, other))
-        rest = [t for t in program.graph.initializer if not t.doc_string]
+        rest = [t for t in program.graph.initializer if t.doc_string == CAPTURED]
         del program.graph.initializer[:]
         program.graph.initializer.extend(rest)
         return program

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.graph import Graph, Node
-from ..ir.types import DType, TensorType, broadcast_shapes, dtype_of_numpy
+from ..ir.types import DType, TensorType, bfloat16, broadcast_shapes, dtype_of_numpy, float32
 from .protobuf import tensor_proto, third_party, type_number
 
 
@@ -97,8 +97,11 @@ class Builder:
         """A tensor with one value everywhere."""
         if not type_.shape or (type_.size <= 16 and not self.open_sizes):
             return self.constant(np.full(type_.shape, value, type_.dtype.numpy), type_.dtype)
-        one = tensor_proto(np.full((1,), value, type_.dtype.numpy), type_.dtype)
-        return self.emit("ConstantOfShape", self.ints(type_.shape), value=one)
+        late = type_.dtype is bfloat16 and self.opset < 20
+        dtype = float32 if late else type_.dtype
+        one = tensor_proto(np.full((1,), value, dtype.numpy), dtype)
+        made = self.emit("ConstantOfShape", self.ints(type_.shape), value=one)
+        return self.cast(made, bfloat16) if late else made
 
     # -- common steps -----------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from .export_rules import emit_graph, own_outputs, value_info
 from .protobuf import fill_tensor, third_party
 
 TENSOR_LIMIT = 2**31 - 2**12  # protobuf's limit for one field
+CAPTURED = "constant"  # the doc_string of a tensor that belongs to no state
 LARGE = 1 << 16  # bytes; smaller tensors without a name become constants
 
 
@@ -53,7 +54,7 @@ def model_of_graph(
         if kind or x.type.nbytes > LARGE:
             proto = program.graph.initializer.add()
             fill_tensor(proto, np.asarray(array), x.dtype, name)
-            proto.doc_string = kind
+            proto.doc_string = kind or CAPTURED
         else:
             b.values[x] = b.constant(array, x.dtype)
     names = emit_graph(b, graph)

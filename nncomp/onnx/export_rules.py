@@ -10,7 +10,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ir.graph import Graph, Node, build_node, input_node
-from ..ir.types import TensorType, bfloat16, float32, int64
+from ..ir.types import (
+    DType,
+    TensorType,
+    bfloat16,
+    bool_,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)
 from . import export_contraction, export_elementwise, export_shape
 from .export_builder import Builder, prune, users_of
 from .export_patterns import PATTERNS, one_operator
@@ -33,10 +45,21 @@ NO_RULE = {
 }
 
 
-NO_BFLOAT16 = frozenset(
-    "argmax_pool argsort atan2 conv conv_transpose conv_weight cos floor_divide fold max_pool "
-    "round sin".split()
-)
+_NARROW = dict.fromkeys((uint8, int8, int16), int32)
+_EXACT = dict.fromkeys((uint8, int8, int16), float64)
+_BFLOAT16: dict[DType, DType] = {bfloat16: float32}
+WIDER: dict[str, dict[DType, DType]] = {  # what ONNX does not define is computed in another type
+    **dict.fromkeys("argsort atan2 cos floor_divide round sin".split(), _BFLOAT16),
+    **dict.fromkeys(("conv", "conv_transpose", "conv_weight"), _BFLOAT16 | _EXACT),
+    "fold": _BFLOAT16 | _EXACT | {int32: float64},
+    **dict.fromkeys(
+        ("max_pool", "argmax_pool"), _BFLOAT16 | {int16: float32, int32: float64, bool_: float32}
+    ),
+    **dict.fromkeys(("sum", "cumsum", "matmul"), _NARROW),
+    "prod": _NARROW | {bool_: int32},
+    "amax": {int16: int32},
+}
+FLOATS_ONLY = frozenset("conv conv_transpose conv_weight fold max_pool argmax_pool".split())
 
 
 def emit_graph(b: Builder, graph: Graph) -> list[str]:
@@ -58,23 +81,31 @@ def _emit(b: Builder, node: Node) -> Any:
         found = one_operator(b, node)
         if found is not None:
             return found
-    if node.name in NO_BFLOAT16 and any(x.dtype is bfloat16 for x in node.inputs):
-        return _widened(b, node, rule)
+    wider = WIDER.get(node.name, {})
+    if wider and any(x.dtype in wider for x in node.inputs):
+        return _widened(b, node, rule, wider)
+    if node.name in FLOATS_ONLY and node.inputs[0].dtype in (bool_, int32, int64):
+        raise b.error("cannot be written to an ONNX file: ONNX defines it for floats only")
     return rule(b, node)
 
 
-def _widened(b: Builder, node: Node, rule: Callable) -> str:
-    """The op in float32, for what ONNX does not define in bfloat16."""
+def _widened(b: Builder, node: Node, rule: Callable, wider: dict[DType, DType]) -> str:
+    """The op in another type, for what ONNX does not define in this one."""
     operands = []
     for x in node.inputs:
-        if x.dtype is bfloat16:
-            wide = input_node("wide", TensorType(x.shape, float32))
-            b.values[wide] = b.cast(b.values[x], float32)
+        if x.dtype in wider:
+            wide = input_node("wide", TensorType(x.shape, wider[x.dtype]))
+            b.values[wide] = b.cast(b.values[x], wide.dtype)
             x = wide
         operands.append(x)
     made = build_node(node.op, operands, node.attrs, node.loc)
     b.node = made
-    return b.cast(rule(b, made), node.dtype) if node.dtype is bfloat16 else rule(b, made)
+    y = rule(b, made)
+    if made.dtype is node.dtype:
+        return y
+    if made.dtype.kind == "f" and node.dtype.kind in "iu":  # integers wrap around, floats do not
+        y = b.cast(y, int64)
+    return b.cast(y, node.dtype)
 
 
 def get(b: Builder, node: Node) -> str:

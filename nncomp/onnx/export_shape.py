@@ -161,6 +161,11 @@ def bounded(b: Builder, node: Node) -> str:
     return b.values[node.inputs[0]]
 
 
+@rule
+def again(b: Builder, node: Node) -> str:
+    return b.values[node.inputs[0]]
+
+
 def _scatter(b: Builder, node: Node, reduction: str | None) -> str:
     x, index, source = node.inputs
     axis = node.attrs["axis"]

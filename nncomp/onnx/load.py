@@ -12,22 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from ..functions.base import is_tensor
 from ..functions.creation import from_numpy
 from ..nn.module import Module
 from ..nn.parameter import Parameter
 from . import load_operators  # noqa: F401  (fills RULES)
 from .load_file import OnnxLoadError, Tensors, read_model
 from .load_functions import is_function
+from .load_inputs import checked, input_of
 from .load_rules import rule_of
 from .load_run import Frame
-from .load_steps import Body, OnnxRunError, Reader, Step
-from .protobuf import dtype_of_number
+from .load_steps import Body, Reader, Step
 
 SMALL = 1024  # elements; constants up to this size are no buffers
 CONVERT = ("Cast", "DequantizeLinear")
 MOVE = ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze",
         "Tile", "Transpose", "Unsqueeze")  # fmt: skip
+NO_BUFFER = (None, "parameter")  # what the file says about a tensor that becomes a Parameter
 ONLY_SHAPE = ("Shape", "Size")
 
 
@@ -37,30 +37,39 @@ class Program:
     def __init__(self, model: Any, tensors: Tensors):
         self.tensors = tensors
         self.functions = {
-            ("" if f.domain == "ai.onnx" else f.domain, f.name): f for f in model.functions
+            ("" if f.domain == "ai.onnx" else f.domain, f.name): _copy(f) for f in model.functions
         }
         opsets = {o.domain: o.version for o in model.opset_import}
         stored = {t.name for t in model.graph.initializer}
-        self.inputs = [x for x in model.graph.input if x.name not in stored]
+        self.inputs = [input_of(x) for x in model.graph.input if x.name not in stored]
         self.body = Reader(tensors, opsets).graph(model.graph)
         self.kinds = {t.name: "buffer" for t in model.graph.initializer if not t.dims}
         for step in self.body.steps:
-            if step.op_type == "BatchNormalization":
-                self.kinds.update(dict.fromkeys(step.inputs[3:], "buffer"))
+            if step.op_type in ("BatchNormalization", "Constant"):
+                names = step.inputs[3:] if step.inputs else step.outputs
+                self.kinds.update(dict.fromkeys(names, "buffer"))
         self.kinds.update((t.name, t.doc_string) for t in model.graph.initializer if t.doc_string)
         bodies = [Reader(tensors, {}).function(f, {}) for f in model.functions]
         _check_operators(self, [self.body, *bodies])
         _check_widened(self.body, dict(tensors.widened))
 
 
+def _copy(message: Any) -> Any:
+    """A protobuf message of its own: a part keeps the whole file in memory."""
+    made = type(message)()
+    made.CopyFrom(message)
+    return made
+
+
 def load(f: str | os.PathLike | Any) -> OnnxModule:
     """The ONNX model in the file `f` (or an onnx.ModelProto) as a Module in eval mode.
 
     Float initializers are Parameters, but for statistics of normalizations and what was a buffer
-    when nncomp exported it; these and other types are buffers. Weights in further files are found
-    in the folder of `f` only. Shapes that the graph computes are static while a graph is recorded.
-    Raises OnnxLoadError for a damaged file, and for operators without a rule, all of them by name;
-    OnnxRunError at a call for operands that an operator cannot take; ImportError without onnx.
+    when nncomp exported it; these, constants and other types are buffers. Weights in further files
+    are found in the folder of `f` only. Shapes that the graph computes are static while a graph is
+    recorded. Raises OnnxLoadError for a damaged file, and for operators without a rule, all of them
+    by name; OnnxRunError at a call for operands that an operator cannot take; ImportError without
+    onnx.
     """
     if hasattr(f, "graph"):
         model, folder = f, None
@@ -128,7 +137,7 @@ class OnnxModule(Module):
                 f"{', '.join(twice) or 'none'}"
             )
         given.update(named)
-        return {x.name: _checked_input(x, given[x.name]) for x in self._program.inputs}
+        return {x.name: checked(x, given[x.name]) for x in self._program.inputs}
 
     # -- weights ----------------------------------------------------------------------------------
 
@@ -147,7 +156,7 @@ class OnnxModule(Module):
 
     def _register(self, owner: Module, key: str, array: np.ndarray, name: str) -> None:
         tensor = from_numpy(array)
-        if tensor.dtype.is_floating_point and self._program.kinds.get(name) != "buffer":
+        if tensor.dtype.is_floating_point and self._program.kinds.get(name) in NO_BUFFER:
             owner.register_parameter(key, Parameter(tensor))
         else:
             owner.register_buffer(key, tensor)
@@ -173,38 +182,6 @@ def _as_result(value: Any) -> Any:
     from .load_run import tensor_of
 
     return [tensor_of(v) for v in value] if isinstance(value, list) else tensor_of(value)
-
-
-def _is_tensor_type(info: Any) -> bool:
-    return info.type.HasField("tensor_type")
-
-
-def _checked_input(info: Any, value: Any) -> Any:
-    """The value of an input: a Tensor of the declared type, or a known array."""
-    if info.type.HasField("optional_type") or isinstance(value, list) and not _is_tensor_type(info):
-        return value
-    if not _is_tensor_type(info):
-        raise OnnxRunError(f"input {info.name!r} is no tensor; such inputs are not supported")
-    declared = info.type.tensor_type
-    dtype = dtype_of_number(declared.elem_type)
-    if not is_tensor(value):
-        value = np.asarray(value, dtype.numpy)
-    elif value.dtype is not dtype:
-        raise OnnxRunError(
-            f"input {info.name!r} must be {dtype.name}, got {value.dtype.name}; convert it with "
-            f"`.to(nncomp.{dtype.name})`"
-        )
-    if declared.HasField("shape"):
-        sizes = [d.dim_value if d.HasField("dim_value") else None for d in declared.shape.dim]
-        fits = len(sizes) == len(value.shape) and all(
-            n is None or n == m for n, m in zip(sizes, value.shape, strict=True)
-        )
-        if not fits:
-            shown = ", ".join("any" if n is None else str(n) for n in sizes)
-            raise OnnxRunError(
-                f"input {info.name!r} must have the shape ({shown}), got {tuple(value.shape)}"
-            )
-    return value
 
 
 # -- which values are weights ---------------------------------------------------------------------

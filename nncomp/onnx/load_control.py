@@ -71,7 +71,7 @@ def loop_(frame: Frame, n: Step, trips: Any, condition: Any, *carried: Any) -> t
 
 def _named(n: Step, name: str) -> Step:
     """The step as errors about its body's condition show it."""
-    return Step(n.op_type, n.domain, n.name, [name], n.outputs, {}, n.opset, n.proto)
+    return Step(n.op_type, n.domain, n.name, [name], n.outputs, {}, n.opset)
 
 
 @rule("Scan", control=True)

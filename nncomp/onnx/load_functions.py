@@ -62,10 +62,9 @@ def _defaults(step: Step) -> dict[str, Any]:
 
 def _resolved(onnx: Any, step: Step) -> Any:
     """The NodeProto with values in place of references to attributes of a function around."""
-    node = onnx.NodeProto()
-    node.CopyFrom(step.proto)
+    whole, node = (onnx.NodeProto.FromString(step.data) for _ in range(2))
     del node.attribute[:]
-    for attribute in step.proto.attribute:
+    for attribute in whole.attribute:
         if not attribute.ref_attr_name:
             node.attribute.append(attribute)
         elif attribute.name in step.attrs:

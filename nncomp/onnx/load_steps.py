@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .load_file import OnnxLoadError, Tensors
+from .load_rules import rule_of
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
 
@@ -32,7 +33,7 @@ class Step:
     outputs: list[str]
     attrs: dict[str, Any]
     opset: int
-    proto: Any = field(repr=False)
+    data: bytes = field(default=b"", repr=False)  # the NodeProto, if no rule runs the step
     prepared: dict[Any, Any] = field(default_factory=dict, repr=False)  # bodies of functions
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -131,7 +132,7 @@ class Reader:
 
     def steps(self, protos: Any, defined: set[str], given: Mapping | None = None) -> list[Step]:
         """Steps in the order of the file; `defined` grows by what they compute."""
-        found = []
+        found, own = [], set()
         for proto in protos:
             step = self.step(proto, defined, given or {})
             for name in step.inputs:
@@ -140,8 +141,9 @@ class Reader:
                         f"{step.where()} reads {name!r}, which nothing before it computes"
                     )
             for name in step.outputs:
-                if name and name in defined:
+                if name and name in own:
                     raise OnnxLoadError(f"{step.where()} computes {name!r}, which is there already")
+                own.add(name)
                 defined.add(name)
             found.append(step)
         return found
@@ -150,7 +152,9 @@ class Reader:
         domain = "" if proto.domain in DEFAULT_DOMAINS else proto.domain
         opset = self.opsets.get(domain, self.opsets.get("ai.onnx", 0) if not domain else 0)
         step = Step(proto.op_type, domain, proto.name, list(proto.input), list(proto.output), {},
-                    opset, proto)  # fmt: skip
+                    opset)  # fmt: skip
+        if rule_of(step) is None:
+            step.data = proto.SerializeToString()
         if not opset:
             raise OnnxLoadError(f"{step.where()}: the file imports no version of this domain")
         for attribute in proto.attribute:
@@ -185,5 +189,5 @@ _KINDS: dict[int, Callable[[Reader, Any, set[str]], Any]] = {  # by AttributePro
     6: lambda r, a, d: list(a.floats),
     7: lambda r, a, d: list(a.ints),
     8: lambda r, a, d: [s.decode("utf-8", "replace") for s in a.strings],
-    13: lambda r, a, d: a.tp,
+    13: lambda r, a, d: None,  # the type of an Optional, which values have anyway
 }

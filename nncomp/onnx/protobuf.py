@@ -18,7 +18,7 @@ _NAMES = {number: name for name, number in _NUMBERS.items()}
 def third_party() -> Any:
     """The package onnx; ImportError that says how to get it."""
     try:
-        import onnx
+        import onnx.checker  # a folder called onnx on the path would pass for the package alone
     except ImportError as error:
         raise ImportError(
             "nncomp.onnx needs the package onnx, which is not installed; "

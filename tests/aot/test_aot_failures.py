@@ -42,6 +42,7 @@ def folder(tmp_path):
         ({"name": "1net"}, "a C identifier"),
         ({"name": "for"}, "a C identifier"),
         ({"target": "wasm32", "threads": 2}, "run on one thread"),
+        ({"target": "aarch64-linux", "format": "wasm"}, "is for the target wasm32"),
     ),
     ids=lambda v: "-".join(f"{k}={x}" for k, x in v.items()) if isinstance(v, dict) else "",
 )

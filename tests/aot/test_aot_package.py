@@ -222,6 +222,17 @@ def test_structures_and_static_values(tmp_path):
         loaded((x, y), 2, flags)
 
 
+def test_keyword_arguments(tmp_path):
+    model = Nested()
+    pair, flags = (nncomp.randn(3), nncomp.randn(3)), {"on": 1}
+    given = {"pair": pair, "scale": 2.0, "flags": flags}
+    nncomp.aot.export(model, given, tmp_path / "net.nnc")
+    loaded = nncomp.aot.load(tmp_path / "net.nnc")
+    expected = compiled(lambda: model(**given))
+    assert same(loaded(**given)[0].numpy(), expected[0])
+    assert same(loaded(pair, flags=flags, scale=2.0)[0].numpy(), expected[0])
+
+
 def test_a_wrong_index_is_an_error(tmp_path):
     model, x = tagger()
     nncomp.aot.export(model, x, tmp_path / "net.nnc")

@@ -59,7 +59,18 @@ def convnet():
     return step, [nncomp.randn(8, 1, 8, 8) for _ in range(RUNS)]
 
 
-MAKERS = {"mlp": mlp, "reader": reader, "convnet": convnet}
+def limited():
+    """An MLP whose gradients are scaled, with little memory for intermediate values."""
+    nncomp.manual_seed(3)
+    net = nn.Sequential(nn.Linear(10, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(),
+                        nn.Linear(64, 3))  # fmt: skip
+    scaler = nncomp.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=2)
+    step = nncomp.compile_train_step(net, F.cross_entropy, optim.SGD(net.parameters(), lr=0.1),
+                                     scaler=scaler, memory_limit="28KB")  # fmt: skip
+    return step, [nncomp.randn(8, 10) for _ in range(RUNS)]
+
+
+MAKERS = {"mlp": mlp, "reader": reader, "convnet": convnet, "limited": limited}
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -165,4 +176,9 @@ def test_wrong_steps_are_refused(tmp_path):
         nncomp.aot.export(step.model, batches[0], path, train_step=step)
     with pytest.raises(ValueError, match="is a tuple"):
         nncomp.aot.export(step.model, {"input": batches[0]}, path, train_step=step)
+    twice = nncomp.compile_train_step(
+        step.model, F.cross_entropy, step.optimizer, accumulate=2
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="accumulates gradients over 2 calls"):
+        nncomp.aot.export(step.model, (batches[0], target), path, train_step=twice)
     assert not list(tmp_path.iterdir())

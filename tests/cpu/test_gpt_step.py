@@ -115,3 +115,30 @@ def test_step_keeps_neither_scores_nor_what_gelu_can_compute_again(gpt):
     hidden = f"f32[{BATCH},{LENGTH},{4 * WIDTH}]"
     results = [n.type for n in program.fused_graph.nodes if n.name == "fused"]
     assert max(sum(str(t) == hidden for t in types) for types in results) == 2
+
+
+def test_a_compiled_module_and_backward_keep_little(gpt, monkeypatch):
+    from nncomp import compiled_gradient
+
+    splits, split = [], compiled_gradient.split_backward
+
+    def seen(*args):
+        splits.append(split(*args))
+        return splits[-1]
+
+    monkeypatch.setattr(compiled_gradient, "split_backward", seen)
+    model = made(gpt)
+    compiled = nncomp.compile(model)
+    x, y = (nncomp.tensor(a) for a in batches(1)[0])
+    gpt.loss(compiled(x), y).backward()
+    got = [p.grad.numpy().copy() for p in model.parameters()]
+    model.zero_grad()
+    gpt.loss(model(x), y).backward()
+    for grad, p in zip(got, model.parameters(), strict=True):
+        np.testing.assert_allclose(grad, p.grad.numpy(), rtol=1e-3, atol=1e-5)
+    ((forward, backward, primal, *_),) = splits
+    assert str(forward).count(" attention(") == str(backward).count(" attention_grad(") == DEPTH
+    hidden = BATCH * LENGTH * 4 * WIDTH  # elements
+    kept = [n.type for n in forward.outputs[primal:]]
+    assert sum(t.size == hidden for t in kept) == DEPTH
+    assert max(t.size for t in kept) == hidden

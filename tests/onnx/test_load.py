@@ -215,6 +215,34 @@ def test_a_loaded_model_follows_its_weights():
     assert model(x).sum() > 0 and other(x).sum() == 0
 
 
+def test_a_loaded_model_does_not_keep_the_file(tmp_path):
+    """Nothing of the protobuf message stays, so that weights are in memory once."""
+    model, seen = load(scaled()), set()
+    pending = [model._program]
+    while pending:
+        value = pending.pop()
+        if id(value) in seen or isinstance(value, (str, bytes, np.ndarray)):
+            continue
+        seen.add(id(value))
+        assert "google" not in type(value).__module__ and "onnx_ml" not in type(value).__module__
+        pending += list(getattr(value, "__dict__", {}).values())
+        if isinstance(value, dict):
+            pending += [*value, *value.values()]
+        elif isinstance(value, (list, tuple, set)):
+            pending += list(value)
+    assert len(seen) > 10
+
+
+def test_large_constants_are_buffers():
+    table = np.arange(2000, dtype=np.float32)
+    model = model_of("(float[2000] x) => (float[2000] y) { y = Add(x, t) }")
+    node = helper.make_node("Constant", [], ["t"], value=onnx.numpy_helper.from_array(table))
+    model.graph.node.insert(0, node)
+    loaded = load(model)
+    assert [n for n, _ in loaded.named_buffers()] == ["t"] and not list(loaded.parameters())
+    assert (loaded(nncomp.zeros(2000)).numpy() == table).all()
+
+
 def test_a_loaded_model_can_be_saved():
     model, file = load(scaled()), io.BytesIO()
     nncomp.save(model.state_dict(), file)

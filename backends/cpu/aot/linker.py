@@ -17,7 +17,7 @@ from .levels import platform_name
 
 COMPILERS = ("cc", "gcc", "clang")
 _SHARED = ("-shared", "-nostartfiles")
-Link = Callable[[bytes, Sequence[str], str], Callable[[str], None]]
+Link = Callable[[bytes, str], Callable[[str], None]]
 
 
 class LinkError(RuntimeError):
@@ -25,34 +25,31 @@ class LinkError(RuntimeError):
 
 
 def find_linker(target: str) -> Link:
-    """A function that links `(object, symbols, name)` and gives a writer of the library's file.
+    """A function that links `(object, name)` and gives a writer of the library's file.
 
     LinkError, which says what to install, where the machine has no linker for the platform.
     """
-    command = _command(platform_name(target), target)
+    platform = platform_name(target)
+    command = _command(platform)
 
-    def link(data: bytes, symbols: Sequence[str], name: str) -> Callable[[str], None]:
-        return lambda path: _run(command, data, symbols, name, path)
+    def link(data: bytes, name: str) -> Callable[[str], None]:
+        return lambda path: _run(command, _last(command, platform, name), data, name, path)
 
     return link
 
 
-def _command(platform: str, target: str) -> list[str]:
+def _command(platform: str) -> list[str]:
     """The linker's command line up to its files."""
-    if platform == platform_name("host"):
-        for name in COMPILERS:
-            if found := shutil.which(name):
-                return [found, *_SHARED]
-    zig = _zig(platform)
-    if zig is not None:
+    here = platform == platform_name("host")
+    cross = [f"{platform}-gnu-gcc"] if platform.endswith("-linux") else []
+    for name in [*(COMPILERS if here else ()), *cross]:
+        if found := shutil.which(name):
+            return [found, *_SHARED]
+    if (zig := _zig(platform)) is not None:
         return zig
-    if platform.endswith("-linux"):
-        gcc = shutil.which(f"{platform}-gnu-gcc")
-        if gcc is not None:
-            return [gcc, *_SHARED]
-        for name in ("ld.lld", *(("ld",) if platform == platform_name("host") else ())):
-            if found := shutil.which(name):
-                return [found, "-shared"]
+    for name in ("ld.lld", *(("ld",) if here else ())) if cross else ():
+        if found := shutil.which(name):
+            return [found, "-shared"]
     raise LinkError(
         f"no linker for a shared library for {platform} was found: install gcc, clang or lld, or "
         "the Python package ziglang (pip install 'nncomp[zig]'); an object file (.o) or a static "
@@ -61,21 +58,30 @@ def _command(platform: str, target: str) -> list[str]:
 
 
 def _zig(platform: str) -> list[str] | None:
-    if importlib.util.find_spec("ziglang") is None or platform == "wasm32":
+    if platform == "wasm32" or importlib.util.find_spec("ziglang") is None:
         return None
     arch, system = platform.split("-")
     abi = {"linux": "linux-gnu", "macos": "macos", "windows": "windows-gnu"}[system]
     return [sys.executable, "-m", "ziglang", "cc", "-target", f"{arch}-{abi}", "-shared"]
 
 
-def _run(command: list[str], data: bytes, symbols: Sequence[str], name: str, path: str) -> None:
+def _last(command: Sequence[str], platform: str, name: str) -> list[str]:
+    """What follows the files: the library's own name, and libm where it is needed."""
+    if os.path.basename(command[0]) in ("ld.lld", "ld"):
+        return ["-soname", name]
+    if platform.endswith("-macos"):
+        return [f"-Wl,-install_name,@rpath/{name}"]
+    if platform.endswith("-windows"):
+        return []
+    return [f"-Wl,-soname,{name}", "-Wl,--as-needed", "-lm"]
+
+
+def _run(command: Sequence[str], last: Sequence[str], data: bytes, name: str, path: str) -> None:
     """Link into `path`; LinkError with the linker's words if it fails."""
     with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(path))) as folder:
         source, made = (os.path.join(folder, n) for n in ("model.o", "model.so"))
         with open(source, "wb") as file:
             file.write(data)
-        bare = os.path.basename(command[0]) in ("ld.lld", "ld")
-        last = ["-soname", name] if bare else [f"-Wl,-soname,{name}", "-Wl,--as-needed", "-lm"]
         line = [*command, "-o", made, source, *last]
         done = subprocess.run(line, capture_output=True, text=True, check=False)
         if done.returncode or not os.path.exists(made):

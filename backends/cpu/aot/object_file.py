@@ -108,9 +108,14 @@ def _pieces(program: LevelProgram) -> list[Piece]:
             for name in defined(code.text):
                 names[name] = f"{name}.{level.name}"
                 texts[name] = code.text
-        runs.append((stages.modules[-1], run_name))
+        runs.append((_only_run(stages.modules[-1]), run_name))
     pieces = [Piece(text, names, level.target) for text in dict.fromkeys(texts.values())]
-    for text, name in runs:  # beside `run`, parts of it that only Python calls
-        own = {inner: f"{inner}.{name}" for inner in defined(text)}
-        pieces.append(Piece(text, {**names, **own, "run": name}, level.target))
+    for text, name in runs:
+        pieces.append(Piece(text, {**names, "run": name}, level.target))
     return pieces
+
+
+def _only_run(text: str) -> str:
+    """A program's last module without the parts of `run`, which only Python calls."""
+    blocks = text.split("\n\n")
+    return "\n\n".join(b for b in blocks if not b.startswith("define ") or defined(b) == ["run"])

@@ -43,7 +43,7 @@ class Block:
     targets: tuple[int, ...] = ()  # blocks to branch to
     following: int = -1  # the next block in the text
     index: Get | None = None  # of a table
-    members: object = None  # of a meeting: Get of the lane mask, or "warp"
+    members: Get | str | None = None  # of a meeting: the lane mask, or "warp"
     barrier: Barrier | None = None
     reads: set[int] = field(default_factory=set)  # before they are written here
     writes: set[int] = field(default_factory=set)

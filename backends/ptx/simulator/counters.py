@@ -64,7 +64,7 @@ class Counter:
         if space not in ("globals", "shared"):
             return
         op = s.op
-        key = (op.line, op.text, space, kind)  # type: ignore[attr-defined]
+        key = (op.line, op.text, space, kind)
         found = self.accesses.get(key)
         if found is None:
             name = "global" if space == "globals" else space

@@ -21,11 +21,11 @@ Run = Callable[[State], None]
 Get = Callable[[State], np.ndarray]
 Put = Callable[[State, np.ndarray], None]
 
-UNSIGNED = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 32: np.dtype(np.uint32),
-            64: np.dtype(np.uint64), 1: np.dtype(bool)}  # fmt: skip
-SIGNED = {8: np.dtype(np.int8), 16: np.dtype(np.int16), 32: np.dtype(np.int32),
-          64: np.dtype(np.int64)}  # fmt: skip
-FLOATS = {"f16": np.dtype(np.float16), "f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
+UNSIGNED: dict[int, np.dtype] = {
+    1: np.dtype(bool), **{bits: np.dtype(f"uint{bits}") for bits in (8, 16, 32, 64)}
+}  # fmt: skip
+SIGNED: dict[int, np.dtype] = {bits: np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)}
+FLOATS: dict[str, np.dtype] = {f"f{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)}
 DECODERS: dict[str, Callable[[Decoder], Run]] = {}
 TYPES = frozenset(
     "pred b8 b16 b32 b64 b128 u8 u16 u32 u64 s8 s16 s32 s64 f16 f32 f64 bf16 f16x2 bf16x2 tf32 "
@@ -69,7 +69,7 @@ class Decoder:
     def __init__(self, op: Op, implicit: frozenset[int] = frozenset()):
         self.op, self.implicit = op, implicit
         self.mods = list(op.mods)
-        self.members: object = "warp"  # of a warp operation: the lanes that take part
+        self.members: Get | str = "warp"  # of a warp operation: the lanes that take part
         self.reads: set[int] = set()
         self.writes: set[int] = set()
         if op.guard:

@@ -197,7 +197,8 @@ class Run:
             missing = live & ~here
         else:
             s.mask = mask
-            members = np.broadcast_to(block.members(s), s.shape)  # type: ignore[operator]
+            assert callable(block.members)
+            members = np.broadcast_to(block.members(s), s.shape)
             missing = members & live & ~here
         ready = missing == 0
         if ready[s.full(mask)].all():
@@ -218,7 +219,7 @@ class Run:
             self.strict_barrier(mask)
         if whole and barrier.kind == "sync":
             if s.observer is not None:
-                s.observer.barrier(s, np.ones(s.blocks, bool))  # type: ignore[attr-defined]
+                s.observer.barrier(s, np.ones(s.blocks, bool))
             self.arrive(block.following, mask)
             return
         for number in np.unique(name if name.size == 1 else s.full(name)[s.full(mask)]):
@@ -256,7 +257,7 @@ class Run:
             return
         places, waiting.places = waiting.places, {}
         if s.observer is not None:
-            s.observer.barrier(s, done)  # type: ignore[attr-defined]
+            s.observer.barrier(s, done)
         waiting.arrived = waiting.arrived & ~done[:, None]
         for place, (mask, barrier) in places.items():
             go = mask & done[:, None]

@@ -60,7 +60,7 @@ def loop(kind: np.dtype, single: tuple[bool, bool, bool]) -> object:
     index = ["0" if one else "%i" for one in single]
     text = LOOP.format(t=type_, s=suffix, a=index[0], b=index[1], c=index[2])
     module = llvm.parse_assembly(text)
-    module.data_layout = str(machine().target_data)  # type: ignore[attr-defined]
+    module.data_layout = str(machine().target_data)
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = True
     builder = llvm.create_pass_builder(machine(), options)

@@ -104,8 +104,9 @@ class Module:
         total = dims[0][0] * dims[0][1] * dims[0][2]
         threads = dims[1][0] * dims[1][1] * dims[1][2]
         report = Report(name, total, threads, shared)
-        watchers = Watchers(kernel, race, count) if race or count else None
-        per_chunk = max(1, lanes // align_up(threads, 32))
+        width = align_up(threads, 32)
+        watchers = Watchers(kernel, race, count, total, width) if race or count else None
+        per_chunk = max(1, lanes // width)
         rng = None if noise is None else np.random.default_rng(noise)
         for first in range(0, total, per_chunk):
             ids = np.arange(first, min(total, first + per_chunk))

@@ -64,7 +64,7 @@ def decode_copy(d: Decoder) -> Run:
         access = Access(s, "shared", np.broadcast_to(to, s.shape), s.full(s.mask), size)
         access.aligned(s, access.index, size)
         if s.observer is not None:
-            s.observer.write(s, "shared", to, s.mask, size, None)  # type: ignore[attr-defined]
+            s.observer.write(s, "shared", to, s.mask, size, None)
         values = fetch(s, source(s), size, given(s) if given else None)
         spoil(s, access, size)
         mask = s.full(s.mask).copy()
@@ -125,7 +125,7 @@ def wait(s: State, keep: int | None) -> None:
             shapes = tuple(v.shape for v in copy.values)
             width = copy.values[0].dtype.itemsize * len(copy.values)
             if s.observer is not None:
-                s.observer.write(  # type: ignore[attr-defined]
+                s.observer.write(
                     s, "shared", copy.address, landing, width, copy.values, counted=False)
             Access(s, "shared", copy.address, landing, width, shapes).write(s, copy.values)
             copy.mask = copy.mask & ~landing

@@ -106,7 +106,7 @@ class Atomic:
         access = Access(s, space, address, lanes, self.width)
         access.aligned(s, access.index, self.width)
         if s.observer is not None:
-            s.observer.atomic(s, space, address, mask, self.width)  # type: ignore[attr-defined]
+            s.observer.atomic(s, space, address, mask, self.width)
         at = (access.index >> (self.width.bit_length() - 1)).reshape(-1)
         if s.check_written and not access.known:
             access.written(s, self.width, 1, at if access.picked is not None else

@@ -7,7 +7,7 @@ import numpy as np
 from .decode import UNSIGNED, Decoder, Run, np_type, opcode
 from .ops_int import INTEGERS, binary
 from .state import State
-from .syntax import type_bits
+from .syntax import Number, type_bits
 
 
 @opcode("and", "or", "xor")
@@ -29,7 +29,10 @@ def decode_not(d: Decoder) -> Run:
 def decode_lop3(d: Decoder) -> Run:
     d.type("b32")
     put, a, b, c = d.put(0, "b32"), d.get(1, "b32"), d.get(2, "b32"), d.get(3, "b32")
-    table = int(d.get(4, "u32")(None)[0, 0])  # type: ignore[arg-type]
+    number = d.operand(4)
+    if not isinstance(number, Number):
+        raise d.error("expected a number that says which function.")
+    table = int(number.value)
 
     def run(s: State) -> None:
         x, y, z = a(s), b(s), c(s)

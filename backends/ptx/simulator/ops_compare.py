@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .decode import Decoder, Run, np_type, opcode
-from .ops_float import FLOAT_TYPES
+from .decode import Decoder, Get, Run, np_type, opcode
+from .ops_float import FLOAT_TYPES, Rule
 from .rounding import FORMATS, flush, pack2
 from .state import State
 
@@ -16,7 +16,7 @@ COMPARES = (*ORDERED, "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan")
 BOOLEANS = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
 
 
-def float_rule(name: str) -> object:
+def float_rule(name: str) -> Rule:
     """Ordered comparisons are false where an operand is NaN, those with a u are true."""
     if name == "num":
         return lambda a, b: ~(np.isnan(a) | np.isnan(b))
@@ -30,7 +30,7 @@ def float_rule(name: str) -> object:
     return lambda a, b: inner(a, b) | np.isnan(a) | np.isnan(b)
 
 
-def comparison(d: Decoder, type_: str, first: int) -> object:
+def comparison(d: Decoder, type_: str, first: int) -> Get:
     """Function of the state that compares operands `first` and the next."""
     name = d.need(*COMPARES)
     ftz = d.has("ftz")
@@ -46,7 +46,7 @@ def comparison(d: Decoder, type_: str, first: int) -> object:
         x, y = form.open(a(s)), form.open(b(s))
         if ftz:
             x, y = flush(x), flush(y)
-        return rule(x, y)  # type: ignore[operator]
+        return rule(x, y)
 
     return compare
 
@@ -64,7 +64,7 @@ def decode_setp(d: Decoder) -> Run:
         low, high = d.putter(first, "pred"), d.putter(second, "pred")
 
         def packed(s: State) -> None:
-            found = compare(s)  # type: ignore[operator]
+            found = compare(s)
             low(s, found[..., 0])
             high(s, found[..., 1])
 
@@ -73,14 +73,14 @@ def decode_setp(d: Decoder) -> Run:
     other = d.putter(second, "pred") if second is not None else None
 
     def run(s: State) -> None:
-        found = compare(s)  # type: ignore[operator]
+        found = compare(s)
         extra = third(s) if third else None
         put(s, BOOLEANS[boolean](found, extra) if boolean else found)
         if other:
             other(s, BOOLEANS[boolean](~found, extra) if boolean else ~found)
 
     if not boolean and not other:
-        return lambda s: put(s, compare(s))  # type: ignore[operator]
+        return lambda s: put(s, compare(s))
     return run
 
 
@@ -95,7 +95,7 @@ def decode_set(d: Decoder) -> Run:
     put, packed = d.put(0, target), type_.endswith("x2")
 
     def run(s: State) -> None:
-        found = compare(s)  # type: ignore[operator]
+        found = compare(s)
         if third:
             found = BOOLEANS[boolean](found, third(s))
         if target in FLOAT_TYPES:

@@ -66,7 +66,7 @@ def decode_warp_barrier(d: Decoder) -> Run:
 
     def run(s: State) -> None:
         if s.observer is not None:
-            s.observer.warp_barrier(s, s.mask)  # type: ignore[attr-defined]
+            s.observer.warp_barrier(s, s.mask)
 
     return run
 
@@ -80,6 +80,6 @@ def decode_fence(d: Decoder) -> Run:
 
     def run(s: State) -> None:
         if s.observer is not None:
-            s.observer.fence(s, s.mask)  # type: ignore[attr-defined]
+            s.observer.fence(s, s.mask)
 
     return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .decode import Decoder, Run, np_type, opcode
-from .ops_float import positive
+from .ops_float import Rule, positive
 from .rounding import (
     FORMATS,
     bf16_to_f32,
@@ -100,7 +100,7 @@ def to_tf32(d: Decoder, source: str, mode: str) -> Run:
     return lambda s: put(s, rule(a(s)))
 
 
-def float_to_float(d: Decoder, source: str, target: str, mode: str, ftz: bool, sat: bool) -> object:
+def float_to_float(d: Decoder, source: str, target: str, mode: str, ftz: bool, sat: bool) -> Rule:
     wide = np.float64 if source == "f64" else np.float32
     size = {"f16": 16, "bf16": 16, "f32": 32, "f64": 64}
     narrows = size[target] < size[source]
@@ -140,7 +140,7 @@ def shrink(value: np.ndarray, target: str, mode: str, ftz: bool = False) -> np.n
     return flush(value) if ftz and target == "f32" else value
 
 
-def int_to_float(d: Decoder, source: str, target: str, mode: str, sat: bool) -> object:
+def int_to_float(d: Decoder, source: str, target: str, mode: str, sat: bool) -> Rule:
     if mode not in ("rn", "rz", "rm", "rp"):
         raise d.error("expected a rounding mode.")
 
@@ -167,7 +167,7 @@ def exact_float(x: np.ndarray) -> np.ndarray:
     return odd(near, low - (near - high))
 
 
-def float_to_int(d: Decoder, source: str, target: str, mode: str, ftz: bool) -> object:
+def float_to_int(d: Decoder, source: str, target: str, mode: str, ftz: bool) -> Rule:
     """Rounds, then clamps to the target's range; NaN gives 0 (64-bit targets: the top bit)."""
     if mode not in INTEGRAL:
         raise d.error("expected .rni, .rzi, .rmi or .rpi.")
@@ -190,7 +190,7 @@ def float_to_int(d: Decoder, source: str, target: str, mode: str, ftz: bool) -> 
     return rule
 
 
-def int_to_int(source: str, target: str, sat: bool) -> object:
+def int_to_int(source: str, target: str, sat: bool) -> Rule:
     kind = np_type(target)
     if not sat:
         return lambda x: x.astype(kind)

@@ -6,6 +6,7 @@ import numpy as np
 
 from .decode import SIGNED, UNSIGNED, Decoder, Run, np_type, opcode
 from .ops_float import (
+    Rule,
     float_binary,
     float_div,
     float_extreme,
@@ -24,9 +25,9 @@ def wider(type_: str) -> str:
     return type_[0] + str(2 * type_bits(type_))
 
 
-def binary(d: Decoder, type_: str, rule: object) -> Run:
+def binary(d: Decoder, type_: str, rule: Rule) -> Run:
     put, a, b = d.put(0, type_), d.get(1, type_), d.get(2, type_)
-    return lambda s: put(s, rule(a(s), b(s)))  # type: ignore[operator]
+    return lambda s: put(s, rule(a(s), b(s)))
 
 
 @opcode("add", "sub")

@@ -207,7 +207,7 @@ def decode_ldmatrix(d: Decoder) -> Run:
         address = row_address(s, get, space)
         access, chosen = row_access(s, address, count)
         if s.observer is not None:
-            s.observer.read(s, "shared", address, chosen, 16)  # type: ignore[attr-defined]
+            s.observer.read(s, "shared", address, chosen, 16)
         parts16 = access.read(s, 2, 8)
         rows = np.stack([by_warp(s, p) for p in parts16], -1)  # blocks, warps, lane, 8
         for i, put in enumerate(puts):
@@ -233,7 +233,7 @@ def decode_stmatrix(d: Decoder) -> Run:
             rows[:, :, 8 * i : 8 * i + 8, :] = square.swapaxes(2, 3) if transposed else square
         values = [of_lanes(s, rows[..., j]) for j in range(8)]
         if s.observer is not None:
-            s.observer.write(  # type: ignore[attr-defined]
+            s.observer.write(
                 s, "shared", address, chosen, 16, values)
         access.write(s, values)
 

@@ -21,22 +21,33 @@ STRONG = frozenset(("relaxed", "acquire", "release", "volatile", "acq_rel"))
 class Shadow:
     """Who touched each granule of one space, and when; thread numbers count from 1."""
 
-    FIELDS = ("writer", "w_epoch", "w_warp", "w_time", "w_line", "w_atomic",
-              "low", "high", "r_epoch", "r_warp", "r_time", "r_line", "r_strong")  # fmt: skip
+    writer: np.ndarray
+    w_epoch: np.ndarray
+    w_warp: np.ndarray
+    w_time: np.ndarray
+    w_line: np.ndarray
+    w_atomic: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    r_epoch: np.ndarray
+    r_warp: np.ndarray
+    r_time: np.ndarray
+    r_line: np.ndarray
+    r_strong: np.ndarray
 
     def __init__(self, size: int):
-        for name in self.FIELDS:
+        for name in self.__annotations__:
             setattr(self, name, np.zeros(size, np.int32))
 
 
 class Race:
     """Watches one launch."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: int, width: int) -> None:
         self.clock = 0
         self.shadows: dict[str, Shadow] = {}
         self.granule = 1
-        self.sync: Releases | None = None
+        self.sync = Releases(blocks, width)
 
     def start(self, s: State, granule: int) -> None:
         """A new chunk of blocks."""
@@ -45,8 +56,6 @@ class Race:
         self.epoch = np.ones(s.blocks, np.int64)
         self.warp_epoch = np.ones((s.blocks, s.warps), np.int64)
         self.warps, self.first = s.warps, int(s.block_ids[0])
-        if self.sync is None:
-            self.sync = Releases(s.grid[0] * s.grid[1] * s.grid[2], s.width)
 
     # -- order ----------------------------------------------------------------------------------
 
@@ -67,7 +76,7 @@ class Race:
     def sync_access(self, s: State, mask: np.ndarray) -> None:
         """An atomic access, which fences before and after turn into synchronisation."""
         self.clock += 1
-        mods = s.op.mods  # type: ignore[union-attr]
+        mods = s.op.mods
         if "release" in mods or "acq_rel" in mods:
             self.sync.fence(s, mask, self.clock)
         self.sync.atomic(s, mask, self.clock, self.epoch)
@@ -123,7 +132,7 @@ class Race:
 
     def read(self, s: State, space: str, address: np.ndarray, mask: np.ndarray,
              nbytes: int) -> None:  # fmt: skip
-        strong = bool(STRONG & set(s.op.mods))  # type: ignore[union-attr]
+        strong = bool(STRONG & set(s.op.mods))
         if strong:
             self.sync_access(s, mask)
         where, thread, lane = self.lanes(s, space, address, mask, nbytes)
@@ -156,7 +165,7 @@ class Race:
         h.r_strong[cell] = np.where(matters, h.r_strong[cell] & strong, strong)
         h.r_epoch[cell], h.r_warp[cell] = self.now(s, low)
         h.r_time[cell] = self.clock
-        h.r_line[cell] = s.op.line  # type: ignore[union-attr]
+        h.r_line[cell] = s.op.line
 
     def now(self, s: State, thread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The current epochs of threads."""
@@ -166,7 +175,7 @@ class Race:
 
     def write(self, s: State, space: str, address: np.ndarray, mask: np.ndarray, nbytes: int,
               values: list[np.ndarray] | None, atomic: bool = False) -> None:  # fmt: skip
-        strong = atomic or bool(STRONG & set(s.op.mods))  # type: ignore[union-attr]
+        strong = atomic or bool(STRONG & set(s.op.mods))
         if strong:
             self.sync_access(s, mask)
         where, thread, lane = self.lanes(s, space, address, mask, nbytes)
@@ -190,7 +199,7 @@ class Race:
         h.writer[cells] = threads
         h.w_epoch[cells], h.w_warp[cells] = self.now(s, threads)
         h.w_time[cells] = self.clock
-        h.w_line[cells] = s.op.line  # type: ignore[union-attr]
+        h.w_line[cells] = s.op.line
         h.w_atomic[cells] = strong
 
     def check(self, s: State, space: str, bad: np.ndarray, who: np.ndarray, line: np.ndarray,
@@ -229,7 +238,7 @@ class Race:
                 differ |= flat[one] != flat[other]
         if differ.any():
             at = int(np.flatnonzero(differ)[0])
-            line = s.op.line  # type: ignore[union-attr]
+            line = s.op.line
             first = int(lane[one[at]])
             thread = s.block_ids[first // s.width] * s.width + first % s.width + 1
             self.complain(s, space, "writes", "wrote", thread, line, where[other[at]],

@@ -14,8 +14,7 @@ from .state import LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, Fault, State
 WINDOWS = ((PARAM_WINDOW, "param"), (LOCAL_WINDOW, "local"), (SHARED_WINDOW, "shared"))
 ONES = {1: np.uint8(1), 2: np.uint16(0x0101), 4: np.uint32(0x01010101),
         8: np.uint64(0x0101010101010101)}  # fmt: skip
-UNSIGNED = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32),
-            8: np.dtype(np.uint64)}  # fmt: skip
+UNSIGNED: dict[int, np.dtype] = {n: np.dtype(f"uint{8 * n}") for n in (1, 2, 4, 8)}
 
 
 class Access:

@@ -7,11 +7,13 @@ that do not exist are never active.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Container
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from .flat import Op
     from .memory import Memory
 
 WARP = 32
@@ -29,7 +31,7 @@ class Fault(Exception):
         self.lane = lane  # block of the chunk, thread of the block
 
 
-class Everything:
+class Everything(Container[int]):
     """The set of all registers."""
 
     def __contains__(self, item: object) -> bool:
@@ -37,6 +39,25 @@ class Everything:
 
 
 EVERYTHING = Everything()
+
+
+class Observer(Protocol):
+    """Who is told of memory accesses and synchronisation (watch.py)."""
+
+    def read(self, s: State, space: str, address: np.ndarray, mask: np.ndarray,
+             nbytes: int) -> None: ...  # fmt: skip
+
+    def write(self, s: State, space: str, address: np.ndarray, mask: np.ndarray, nbytes: int,
+              values: list[np.ndarray] | None, counted: bool = True) -> None: ...  # fmt: skip
+
+    def atomic(self, s: State, space: str, address: np.ndarray, mask: np.ndarray,
+               nbytes: int) -> None: ...  # fmt: skip
+
+    def barrier(self, s: State, blocks: np.ndarray) -> None: ...
+
+    def warp_barrier(self, s: State, mask: np.ndarray) -> None: ...
+
+    def fence(self, s: State, mask: np.ndarray) -> None: ...
 
 
 class State:
@@ -57,7 +78,7 @@ class State:
             self.exists = (np.arange(self.width) < self.threads)[None, :]
         self.mask = self.exists  # lanes that execute the current instruction
         self.live = self.exists  # lanes that have not returned
-        self.keep: object = frozenset()  # registers whose values in other lanes are still needed
+        self.keep: Container[int] = frozenset()  # registers that other lanes still need
         self.shared_bytes, self.local_bytes = shared_bytes, local_bytes
         self.shared_stride = (shared_bytes + 15) // 16 * 16
         self.local_stride = (local_bytes + 15) // 16 * 16
@@ -71,10 +92,10 @@ class State:
         self.block_index = np.arange(self.blocks, dtype=np.int64)[:, None]
         self.lane_index = self.block_index * self.width + np.arange(self.width)[None, :]
         self.specials: dict[str, np.ndarray] = {}
-        self.observer: object | None = None  # of memory accesses and synchronisation
+        self.observer: Observer | None = None
         self.check_written = True
         self.strict = False  # undefined values are errors
-        self.op: object | None = None  # the instruction at work, for observers
+        self.op: Op | None = None  # the instruction at work, for observers
         self.views: dict = {}
         self.copies: list = []  # cp.async operations not yet complete
         self.groups = np.zeros((1, 1), np.int64)  # groups committed so far, per lane
@@ -91,7 +112,7 @@ class State:
 
     def assign(self, index: int, value: np.ndarray) -> None:
         """Give a register its value in the active lanes."""
-        if index in self.keep:  # type: ignore[operator]
+        if index in self.keep:
             old = self.regs[index]
             if old is not None:
                 if old.dtype is not value.dtype:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Watchers:
     """Passes accesses on to the race detector and the counter."""
 
-    def __init__(self, kernel: Kernel, race: bool, count: bool):
-        self.race = Race() if race else None
+    def __init__(self, kernel: Kernel, race: bool, count: bool, blocks: int, width: int):
+        self.race = Race(blocks, width) if race else None
         self.counter = Counter() if count else None
         self.granule = granule(kernel.flat.ops)
 
