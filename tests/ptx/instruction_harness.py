@@ -16,7 +16,12 @@ FORMATS = {"f16": (11, -14, 15), "bf16": (8, -126, 127), "f32": (24, -126, 127),
 NUMPY = {"f16": np.float16, "bf16": ml_dtypes.bfloat16, "f32": np.float32, "f64": np.float64}
 
 
-def run(code: str, inputs: list[np.ndarray], result: np.dtype, declare: str = "") -> np.ndarray:
+def simulated(text: str) -> tuple:
+    """(module, memory) on the simulator."""
+    return load(text), Memory()
+
+
+def run(code: str, inputs: list[np.ndarray], result: np.dtype, on=simulated) -> np.ndarray:
     """Execute `code` once per element: it reads %a0, %a1, ... and writes %out.
 
     Registers are .b16, .b32 or .b64 as the arrays' item sizes say; %p0 to %p3, %t0 to %t7 (.b32),
@@ -27,7 +32,7 @@ def run(code: str, inputs: list[np.ndarray], result: np.dtype, declare: str = ""
     lines = [".version 8.0", ".target sm_90", ".address_size 64"]
     params = ", ".join(f".param .b64 p{i}" for i in range(len(inputs) + 1))
     lines += [f".visible .entry k({params})", "{", ".reg .b64 %q<20>, %u<8>;", ".reg .b32 %t<8>;",
-              ".reg .b16 %h<8>;", ".reg .pred %p<4>;", declare]  # fmt: skip
+              ".reg .b16 %h<8>;", ".reg .pred %p<4>;"]  # fmt: skip
     kinds = [8 * a.dtype.itemsize for a in (*inputs, np.empty(0, result))]
     names = [*(f"%a{i}" for i in range(len(inputs))), "%out"]
     lines += [f".reg .b{max(16, bits)} {name};" for bits, name in zip(kinds, names, strict=True)]
@@ -38,11 +43,11 @@ def run(code: str, inputs: list[np.ndarray], result: np.dtype, declare: str = ""
         if i < len(inputs):
             lines.append(f"ld.global.b{bits} {names[i]}, [%q{i}];")
     lines += [code, f"st.global.b{kinds[-1]} [%q{len(inputs)}], %out;", "ret;", "}"]
-    memory = Memory()
+    module, memory = on("\n".join(lines))
     pad = -n % 64
     args = [memory.put(np.r_[a.reshape(-1), a.reshape(-1)[:1].repeat(pad)]) for a in inputs]
     out = memory.alloc((n + pad) * result.itemsize)
-    load("\n".join(lines)).launch("k", (n + pad) // 64, 64, [*args, out], memory=memory)
+    module.launch("k", (n + pad) // 64, 64, [*args, out], memory=memory)
     return memory.get(out, result, n + pad)[:n]
 
 

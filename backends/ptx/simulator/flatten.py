@@ -203,6 +203,10 @@ class Flattener:
     # -- instructions ---------------------------------------------------------------------------
 
     def instruction(self, item: Instruction, names: Names, end: int | None) -> None:
+        count = {"bra": 1, "brx": 2}.get(item.opcode)
+        plain = all(isinstance(o, Name) for o in item.operands)
+        if count is not None and (len(item.operands) != count or not plain):
+            raise PtxError(f"{item.text}: expected {count} names.", item.line)
         if item.opcode == "call":
             return self.call(item, names)
         if item.opcode == "ret" and end is not None:

@@ -61,7 +61,11 @@ def number(text: str) -> Number:
         return Number(struct.unpack(">d", bytes.fromhex(text[2:]))[0], "f64")
     if lower.startswith("0x"):
         return Number(int(lower.rstrip("u"), 16))
+    if not text[:1].isdigit():
+        raise PtxError(f"expected a number but found {text!r}.")
     if "." in text or "e" in lower:
         return Number(float(text), "f64")
     digits = lower.rstrip("u")
+    if not digits.isdigit() or (digits[0] == "0" and set(digits) & {"8", "9"}):
+        raise PtxError(f"{text!r} is no number.")
     return Number(int(digits, 8) if len(digits) > 1 and digits[0] == "0" else int(digits))

@@ -69,9 +69,16 @@ class Parser:
         if not self.take(text):
             raise PtxError(f"expected {text!r} but found {self.peek()!r}.", self.line)
 
+    def number(self) -> Number:
+        """The literal that comes next."""
+        try:
+            return number(self.next())
+        except PtxError as error:
+            raise PtxError(str(error), self.line) from None
+
     def integer(self) -> int:
         sign = -1 if self.take("-") else 1
-        found = number(self.next())
+        found = self.number()
         if found.kind != "int":
             raise PtxError("expected a whole number.", self.line)
         return sign * int(found.value)
@@ -287,7 +294,7 @@ class Parser:
         if self.take("@"):
             negated = self.take("!")
             guard = (self.next(), negated)
-        kind, word, _ = self.tokens[self.at]
+        kind, word, _ = self.tokens[min(self.at, len(self.tokens) - 1)]
         if kind != "word" or word.startswith((".", "%")):
             raise PtxError(f"expected an instruction but found {word!r}.", line)
         self.next()
@@ -319,12 +326,13 @@ class Parser:
         if self.take("!"):
             return Not(Name(self.next()))
         if self.take("-"):
-            found = number(self.next())
+            found = self.number()
             return Number(-found.value, found.kind)
         kind, text, line = self.tokens[min(self.at, len(self.tokens) - 1)]
         self.next()
         if kind == "number":
-            return number(text)
+            self.at -= 1
+            return self.number()
         if kind != "word" or text.startswith("."):
             raise PtxError(f"expected an operand but found {text!r}.", line)
         if text == "generic" and self.take("("):
