@@ -264,3 +264,23 @@ def test_parts_in_another_order_compute_the_same():
     for got, once, value in zip(results, whole, expected, strict=True):
         assert got.tobytes() == once.tobytes()
         assert np.allclose(got, value, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("kernel", "stays"), [(1, False), (3, True)], ids=["1x1", "Winograd"])
+def test_batch_norm_leaves_a_large_weight_as_it_is(kernel, stays):
+    nncomp.manual_seed(3)
+    conv = nn.Conv2d(160, 192, kernel, padding=kernel // 2, bias=False)
+    small = nn.Conv2d(192, 32, 1, bias=False)
+    net = nn.Sequential(conv, nn.BatchNorm2d(192), nn.ReLU(), small, nn.BatchNorm2d(32))
+    for norm in (net[1], net[4]):
+        for x in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            x.data.uniform_(0.5, 1.5)
+    net.eval().requires_grad_(False)
+    compiled, x = nncomp.compile(net), nncomp.randn(1, 160, 12, 12)
+    result = compiled(x)
+    prepared = compiled._compiler.last.runner.stages.prepared.graph
+    scaled = [n for n in prepared.nodes if n.name == "mul" and len(n.shape) == 4]
+    assert [n.shape[0] for n in scaled] == [32]  # only what is small is folded
+    assert ("winograd_weight" in {n.name for n in prepared.nodes}) == stays
+    assert _is_released(conv.weight) != stays
+    assert nncomp.allclose(result, net(x), atol=1e-3, rtol=1e-3)
