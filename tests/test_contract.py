@@ -458,7 +458,7 @@ def test_pack_choice():
 
 def test_errors():
     with pytest.raises(ValueError, match="a_type"):
-        make_plan(matmul(2, 3, 4, a_type="i32"), AVX512)
+        make_plan(matmul(2, 3, 4, a_type="i64"), AVX512)
     with pytest.raises(ValueError, match="negative"):
         make_plan(matmul(2, -3, 4), AVX512)
     with pytest.raises(ValueError, match="panel"):
