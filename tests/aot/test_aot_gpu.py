@@ -138,3 +138,19 @@ def test_arguments_for_cpus_are_refused(tmp_path):
         with pytest.raises(ValueError, match=words):
             nncomp.aot.export(model, x, tmp_path / name, target="sm_80", **settings)
         assert not (tmp_path / name).exists()
+
+
+def test_command(tmp_path):
+    file = tmp_path / "model.py"
+    file.write_text(
+        "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.fc = nn.Linear(6, 3)\n"
+        "    def forward(self, x):\n        return self.fc(x).relu()\n"
+    )
+    command = [sys.executable, "-m", "nncomp.cli", "export", "model.py:Net", "--input", "f32[2,6]",
+               "-o", "out/", "--target", "sm_90"]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["out/net.nnc"]
+    loaded = nncomp.aot.load(tmp_path / "out" / "net.nnc")
+    assert loaded.level == "sm_90" and loaded(nncomp.ones(2, 6)).shape == (2, 3)
