@@ -35,6 +35,22 @@ def convnet():
     return nn.Sequential(*layers).eval(), nncomp.randn(2, 2, 6, 6)
 
 
+class Recurrent(nn.Module):
+    """An LSTM whose turns are a loop of the plan."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 5)
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
+def recurrent():
+    nncomp.manual_seed(0)
+    return Recurrent(), nncomp.randn(12, 2, 4)
+
+
 @pytest.fixture
 def small(tmp_path):
     model, x = mlp()
@@ -42,7 +58,8 @@ def small(tmp_path):
     return tmp_path / "net.nnc", model, x
 
 
-@pytest.mark.parametrize("make", (mlp, convnet), ids=("mlp", "convnet"))
+@pytest.mark.parametrize("make", (mlp, convnet, recurrent),
+                         ids=("mlp", "convnet", "recurrent"))  # fmt: skip
 def test_loaded_gives_the_bits_of_the_backend(make, tmp_path):
     model, x = make()
     nncomp.aot.export(model, x, tmp_path / "net.nnc", target="sm_80")
