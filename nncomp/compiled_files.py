@@ -13,6 +13,7 @@ from .backends.cpu.aot.header import header_text
 from .backends.cpu.aot.levels import levels_of, platform_name
 from .backends.cpu.aot.linker import find_linker
 from .backends.cpu.aot.object_file import Made, make_object
+from .backends.ptx.target import FEATURES as GPU_TARGETS
 from .cli import version
 from .compiled_export import Export
 
@@ -34,6 +35,8 @@ def make_files(
         target = "wasm32"
     if kind == "wasm" and target != "wasm32":
         raise ValueError(f"a .wasm file is for the target wasm32, got target={target!r}")
+    if target in GPU_TARGETS:
+        return _gpu_files(export, path, kind, target, cpu, threads)
     levels = levels_of(target, cpu)
     if kind == "nnc":
         from .compiled_package import package
@@ -67,6 +70,23 @@ def make_files(
     example = example_text(made, header, build).encode()
     files[os.path.join(folder, f"{name}_example.c")] = example
     return files, _sizes(made)
+
+
+def _gpu_files(
+    export: Export, path: str, kind: str, target: str, cpu: Any, threads: int | None
+) -> tuple[Files, dict[str, int]]:
+    """The package with PTX, which is the only format for a GPU."""
+    if kind != "nnc":
+        raise ValueError(
+            f"target={target!r} is a GPU, whose code goes into packages alone: expected a path "
+            f"with the suffix .nnc, got the format {kind!r}"
+        )
+    if cpu is not None or threads is not None:
+        raise ValueError(f"cpu= and threads= are for CPUs; leave them out with target={target!r}")
+    from .compiled_package_gpu import gpu_package
+
+    data = gpu_package(export, target)
+    return {path: data}, {"file": len(data)}
 
 
 def _words(made: Made, target: str) -> str:

@@ -28,27 +28,39 @@ WEIGHTS, GRAPH = "weights.safetensors", "graph.txt"
 
 def package(export: Export, levels: Sequence[Level], target: str, threads: int | None) -> bytes:
     """The bytes of a package with code for these levels."""
-    from .cli import version
-
     request = export.request
-    parts: dict[str, bytes] = {GRAPH: f"{request.graph}\n".encode()}
-    kept = [e for e in request.entries if e.array is not None]
-    tensors = {e.name: Tensor._wrap(np.array(e.array)) for e in kept}  # each with its own memory
-    parts[WEIGHTS] = safetensors.save(tensors)
+    parts = common_parts(export)
     recipes, objects = {}, {}
     with export.settings():
         for level in levels:
             recipes[level.name], files = level_parts(request, level)
             objects[level.name] = [f"code/{level.name}/{i:03d}.o" for i in range(len(files))]
             parts |= dict(zip(objects[level.name], files, strict=True))
+    code = {"recipes": recipes, "objects": objects}
+    return pack({**manifest_of(export, platform_name(target), threads), **code}, parts)
+
+
+def common_parts(export: Export) -> dict[str, bytes]:
+    """The graph's text, and constants and state."""
+    request = export.request
+    kept = [e for e in request.entries if e.array is not None]
+    tensors = {e.name: Tensor._wrap(np.array(e.array)) for e in kept}  # each with its own memory
+    return {GRAPH: f"{request.graph}\n".encode(), WEIGHTS: safetensors.save(tensors)}
+
+
+def manifest_of(export: Export, target: str, threads: int | None) -> dict[str, Any]:
+    """What a manifest says of every package: names, types and trees of a call, and who made it."""
+    from .cli import version
+
+    request = export.request
     outputs = zip(request.outputs, map(type_words, request.output_types), strict=True)
-    manifest = {
+    return {
         "name": request.name,
         "producer": {
             "nncomp": version("nncomp"), "llvm": versions()[1], "llvmlite": versions()[0],
             "python": platform.python_version(),
         },
-        "target": platform_name(target),
+        "target": target,
         "inputs": [[e.name, type_words(e.type)] for e in request.of_role("input")],
         "outputs": list(map(list, outputs)),
         "state": [[e.name, type_words(e.type)] for e in request.of_role("state")],
@@ -58,18 +70,32 @@ def package(export: Export, levels: Sequence[Level], target: str, threads: int |
         "parameters": export.parameters,
         "arguments": export.arguments,
         "result": export.result,
-        "recipes": recipes,
-        "objects": objects,
     }  # fmt: skip
-    return pack(manifest, parts)
+
+
+def gpu_program_of(
+    manifest: Mapping[str, Any], parts: Mapping[str, Any]
+) -> tuple[Any, str, Callable[[], Graph]]:
+    """As `program_of`, for a package of PTX, which needs a device that can run it."""
+    from .compiled_package_gpu import gpu_runner
+
+    return gpu_runner(manifest, parts), manifest["target"], graph_reader(parts)
 
 
 def program_of(
     manifest: Mapping[str, Any], parts: Mapping[str, Any]
 ) -> tuple[Any, str, Callable[[], Graph]]:
     """The program of a package for this machine, its level, and what reads the graph's text."""
+    if "plan" in manifest:
+        return gpu_program_of(manifest, parts)
     level = choose_level(manifest["target"], list(manifest["recipes"]))
     objects = [bytes(parts[name]) for name in manifest["objects"][level]]
+    graph = graph_reader(parts)
+    return make_runner(manifest["recipes"][level], objects, graph), level, graph
+
+
+def graph_reader(parts: Mapping[str, Any]) -> Callable[[], Graph]:
+    """What reads the graph's text when it is asked for."""
     text = bytes(parts[GRAPH]).decode()
 
     def graph() -> Graph:
@@ -77,7 +103,7 @@ def program_of(
 
         return parse_graph(text)
 
-    return make_runner(manifest["recipes"][level], objects, graph), level, graph
+    return graph
 
 
 def make_shortcut(
@@ -96,7 +122,7 @@ def make_shortcut(
     from .backends.cpu import pool, threads
     from .backends.cpu.entry import Mode, TensorClass, Watch, available, make_entry
 
-    if not available():
+    if not available() or not hasattr(runner, "executable"):  # a GPU's has none
         return None
     names: list = [(vars(pool), "_pool", pool.get_pool())]
     names.append((vars(threads), "_threads", threads.get_num_threads()))

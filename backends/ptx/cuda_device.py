@@ -68,6 +68,15 @@ class CudaDevice:
         name = self._do("cuDeviceGetName", 256, self.number)
         self.name = name.split(b"\0")[0].decode() if isinstance(name, bytes) else str(name)
 
+    @property
+    def capability(self) -> tuple[int, int]:
+        """The compute capability: (9, 0) for sm_90."""
+        names = self.cu.CUdevice_attribute
+        major = names.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+        minor = names.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
+        found = (self._do("cuDeviceGetAttribute", n, self.number) for n in (major, minor))
+        return int(next(found)), int(next(found))
+
     def _do(self, function: str, *args: Any) -> Any:
         """Call a driver function; its result, or DeviceError with the driver's own words."""
         error, *values = getattr(self.cu, function)(*args)

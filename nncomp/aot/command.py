@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser, at_least: AtLeast) -> None:
         help="the file (.nnc, .o, .a, .so), or a folder for a library and a package")  # fmt: skip
     add("--format", metavar="LIST", help="formats in the folder: nnc,a by default")
     add("--name", help="what C names begin with; by default the model's name")
-    add("--target", default="host", help="platform: aarch64-linux, riscv64-linux, wasm32, ...")
+    add("--target", default="host", help="platform: aarch64-linux, wasm32, ..., or sm_80, ...")
     add("--cpu", metavar="LIST", help="levels of x86-64: baseline,avx2,avx512 by default")
     add("--threads", type=at_least(int, 1),
         help="threads that a run may use: one from C, any number in a package")  # fmt: skip
@@ -94,5 +94,6 @@ def _paths(options: argparse.Namespace, name: str) -> list[Path]:
     if output.suffix and not output.is_dir() and not options.output.endswith(("/", "\\")):
         return [output]
     output.mkdir(parents=True, exist_ok=True)
-    formats = (options.format or "nnc,a").split(",")
+    gpu = options.target.startswith("sm_")
+    formats = (options.format or ("nnc" if gpu else "nnc,a")).split(",")
     return [output / f"{name}.{end.strip()}" for end in formats]

@@ -47,7 +47,8 @@ def export(
     `format` does: "nnc" (a package for `load`), "o" (an object file), "a" (a static library) or
     "so" (a shared library), which come with a C header and a C example; or "wasm" (a WebAssembly
     module with its JavaScript). `target` names a
-    platform ("host", "aarch64-linux", ...), `cpu` one or more levels of x86-64 ("baseline",
+    platform ("host", "aarch64-linux", ...) or, for a package, a GPU
+    ("sm_80", "sm_90", ...), `cpu` one or more levels of x86-64 ("baseline",
     "avx2", "avx512"; all of them by default: the highest that the CPU has is taken at run time).
     `weights="file"` puts the constants into a file of their own, which programs map into memory.
     They are packed for each level at the export, or with `prepare="start"` when the program starts,

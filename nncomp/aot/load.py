@@ -15,7 +15,8 @@ def load(path: Any) -> Loaded:
     Nothing is traced or compiled. A package holds native code: load it only from trusted sources.
     Raises OSError for a file that cannot be read, PackageError (a RuntimeError) for one that is
     damaged, no package or of another format version, NoCodeForCpu (a RuntimeError) where it has no
-    code for this machine.
+    code for this machine, DeviceError (a RuntimeError) where a package for a GPU finds no device or
+    an older one.
     """
     with open(path, "rb") as file:
         data = file.read()

@@ -20,6 +20,10 @@ class FakeDriver:
     """The functions of the driver API that the backend uses; `calls` lists their names."""
 
     CUstream_flags = SimpleNamespace(CU_STREAM_DEFAULT=0)
+    CUdevice_attribute = SimpleNamespace(
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=75,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=76,
+    )
     CUjit_option = SimpleNamespace(
         CU_JIT_ERROR_LOG_BUFFER=5, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES=6
     )
@@ -50,6 +54,9 @@ class FakeDriver:
 
     def cuDeviceGet(self, ordinal):  # noqa: N802
         return OK, ordinal
+
+    def cuDeviceGetAttribute(self, attribute, device):  # noqa: N802
+        return OK, {75: 8, 76: 6}[attribute]
 
     def cuDeviceGetName(self, length, device):  # noqa: N802
         return OK, b"Fake GPU\0\0"

@@ -16,6 +16,8 @@ from nncomp.backends.ptx.kernel import Launch
 from nncomp.ir.interpret import interpret
 from nncomp.ir.parser import parse_graph
 
+import nncomp
+
 GRAPH = parse_graph(
     "graph f(x: f32[16,40], w: f32[16,40], total: f32[40]) {\n p = mul(x, w)\n"
     " s = sum(p, axes=(0,))\n n = add(total, s)\n y = exp(p)\n return n -> total, y\n}"
@@ -151,3 +153,17 @@ def test_the_real_bindings_have_all_that_is_used():
     node.gridDimX, node.blockDimX, node.sharedMemBytes = 3, 64, 16
     node.kernelParams = ((1, 2), (ctypes.c_void_p,) * 2)
     assert not missing and node.gridDimX == 3 and int(cu.CUresult.CUDA_SUCCESS) == 0
+
+
+def test_a_package_for_a_newer_gpu_is_refused(tmp_path, monkeypatch):
+    gpu = CudaDevice(FakeDriver())
+    assert gpu.capability == (8, 6)
+    monkeypatch.delenv(device.VARIABLE, raising=False)
+    monkeypatch.setattr(device, "_made", lambda name: gpu)
+    model, x = nncomp.nn.Linear(3, 2), nncomp.ones(4, 3)
+    for target in ("sm_80", "sm_90"):
+        nncomp.aot.export(model, x, tmp_path / f"{target}.nnc", target=target)
+    y = nncomp.aot.load(tmp_path / "sm_80.nnc")(x)
+    assert np.allclose(y.numpy(), model(x).detach().numpy(), atol=1e-6)
+    with pytest.raises(DeviceError, match="Fake GPU is sm_86"):
+        nncomp.aot.load(tmp_path / "sm_90.nnc")
