@@ -22,10 +22,11 @@ from nncomp.ir.ops import concat, reshape, slice
 
 ROWS, DEPTH, COLUMNS = 96, 512, 512  # what is smaller gains less than its additions cost
 PANEL = 96  # columns of the quadrants: whole panels for vectors of any length up to 16 lanes
-LARGEST = 16 << 20  # bytes of a weight: beside it stand three quarters of it again
+LEAST, LARGEST = 4 << 20, 16 << 20  # bytes of a weight; its sums take as many again
 
 Quadrants = tuple[Node, Node, Node, Node]  # of the last two axes: 11, 12, 21, 22
 Multiply = Callable[[Node, Node], Node]
+Part = Callable[[Node, int, int], Node]
 
 
 class Strassen:
@@ -43,7 +44,12 @@ class Strassen:
         a, b = operands
         if not is_worth(a, b):
             return None
-        return self._whole(products(self.quadrants(a), quadrants(b), multiply))
+        packed = multiply(a, b)
+
+        def part(x: Node, i: int, j: int) -> Node:
+            return of_quadrant(multiply(x, quadrants(b)[2 * i + j]), packed, i, j)
+
+        return self._whole(products(self.quadrants(a), quadrants(b), multiply, part))
 
     def quadrants(self, x: Node) -> Quadrants:
         """The quadrants of a node, those it was put together from if it was."""
@@ -88,7 +94,7 @@ def is_worth(a: Node, b: Node) -> bool:
     """Whether a @ b, b prepared, is large enough in all directions and its quadrants are whole."""
     if not debug.strassen or a.dtype.name != "float32" or b.dtype.name != "float32":
         return False
-    if len(b.shape) != 2 or b.type.size * b.dtype.itemsize > LARGEST:
+    if len(b.shape) != 2 or not LEAST <= b.type.size * b.dtype.itemsize <= LARGEST:
         return False
     rows, depth, columns = prod(a.shape[:-1]), *b.shape
     if rows != a.shape[-2] or rows < ROWS or depth < DEPTH or columns < COLUMNS:
@@ -96,8 +102,22 @@ def is_worth(a: Node, b: Node) -> bool:
     return rows % 2 == 0 and depth % 32 == 0 and columns % (2 * PANEL) == 0
 
 
-def products(a: Quadrants, b: Quadrants, multiply: Multiply) -> Quadrants:
-    """The quadrants of a @ b."""
+def of_quadrant(node: Node, whole: Node, i: int, j: int) -> Node:
+    """The `contract` with a quadrant of a weight, reading that of the panels of the whole weight.
+
+    Panels of quadrants would be 3/4 of the weight in another order: with those of all of it its
+    plain copy can be given up.
+    """
+    old = whole.attrs
+    assert node.name == whole.name == "contract" and node.attrs["panel"] == old["panel"]
+    panels, depth = node.attrs["n"] // old["panel"], old["panel_stride"] // 2
+    offset = old["b_offset"] + j * panels * old["panel_stride"] + i * depth
+    attrs = {**node.attrs, "panel_stride": old["panel_stride"], "b_offset": offset}
+    return build_node(node.op, (node.inputs[0], whole.inputs[1]), attrs, node.loc)
+
+
+def products(a: Quadrants, b: Quadrants, multiply: Multiply, part: Part) -> Quadrants:
+    """The quadrants of a @ b; `part(x, i, j)` multiplies by a quadrant of b."""
     a11, a12, a21, a22 = a
     b11, b12, b21, b22 = b
     t1, t3 = b12 - b11, b22 - b12
@@ -106,13 +126,13 @@ def products(a: Quadrants, b: Quadrants, multiply: Multiply) -> Quadrants:
     s1, s3 = a21 + a22, a11 - a21
     s2 = s1 - a11
     s4 = a12 - s2
-    p1 = multiply(a11, b11)
-    c11 = multiply(a12, b21) + p1
+    p1 = part(a11, 0, 0)
+    c11 = part(a12, 1, 0) + p1
     u2 = multiply(s2, t2) + p1
     u3 = multiply(s3, t3) + u2
     p5 = multiply(s1, t1)
     c22 = u3 + p5
-    c12 = multiply(s4, b22) + (u2 + p5)
+    c12 = part(s4, 1, 1) + (u2 + p5)
     c21 = u3 - multiply(a22, t4)
     return c11, c12, c21, c22
 
