@@ -4,7 +4,8 @@ Seven products of quadrants instead of eight, and additions in their place (S. W
 multiplication of 2 x 2 matrices", 1971). The weight's four sums are computed once for many calls,
 those of the left operand once for all products that read it; the sums of products join the
 products' own kernels. The rounding error grows with the largest elements of both operands instead
-of with each sum of products (Higham, Accuracy and Stability of Numerical Algorithms, section 23.2).
+of with each sum of products (Higham, Accuracy and Stability of Numerical Algorithms, section 23.2):
+an inf or nan in one row of x may also show in the row half the rows further on.
 
 Results stay in quadrants as long as elementwise nodes read them: bias, activation and shortcut are
 computed by the products' kernels, and the next product takes its own quadrants from there.
@@ -109,7 +110,10 @@ def of_quadrant(node: Node, whole: Node, i: int, j: int) -> Node:
     plain copy can be given up.
     """
     old = whole.attrs
-    assert node.name == whole.name == "contract" and node.attrs["panel"] == old["panel"]
+    if not node.name == whole.name == "contract" or node.attrs["panel"] != old["panel"]:
+        return node
+    if not old["panel"] or node.attrs["n"] % old["panel"]:
+        return node  # the second half of the columns begins within a panel
     panels, depth = node.attrs["n"] // old["panel"], old["panel_stride"] // 2
     offset = old["b_offset"] + j * panels * old["panel_stride"] + i * depth
     attrs = {**node.attrs, "panel_stride": old["panel_stride"], "b_offset": offset}
