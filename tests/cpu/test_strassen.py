@@ -56,7 +56,8 @@ def matmul_graph(rows: int, depth: int, columns: int) -> Graph:
 
 
 def contractions(graph: Graph, constant=("w",)) -> int:
-    lowered = lower_contractions(graph, host_target(), constant)
+    with debug(strassen=True):
+        lowered = lower_contractions(graph, host_target(), constant)
     return sum(n.name == "contract" for n in lowered.nodes)
 
 
@@ -101,14 +102,17 @@ def test_only_weights_that_are_prepared():
 
 
 def test_the_switch():
-    with debug(strassen=False):
-        assert contractions(matmul_graph(ROWS, DEPTH, COLUMNS)) == 1
+    graph = matmul_graph(ROWS, DEPTH, COLUMNS)
+    plain = lower_contractions(graph, host_target(), ("w",))  # off if nobody asks for it
+    assert sum(n.name == "contract" for n in plain.nodes) == 1
+    assert contractions(graph) == 7
 
 
 def test_values_and_the_same_bits_for_any_number_of_threads():
     graph = matmul_graph(ROWS, DEPTH, COLUMNS)
     arrays = [sample(*x.shape) for x in graph.inputs]
-    runner = cpu.compile(graph, ("w",))
+    with debug(strassen=True):
+        runner = cpu.compile(graph, ("w",))
     prepared = runner.prepare(arrays)
     exact = arrays[0].astype(np.float64) @ arrays[1].astype(np.float64)
     one = runner(arrays, prepared, 1)[0]
@@ -130,7 +134,8 @@ def test_bias_and_activation_join_the_products_and_the_next_reads_quadrants():
     v = input_node("v", TensorType((COLUMNS, DEPTH), float32))
     hidden = build_node(OPS["tanh"], (graph.outputs[0],), {})
     graph = Graph("layer", [x, w, v], [build_node(OPS["matmul"], (hidden, v), {})])
-    lowered = lower_contractions(graph, host_target(), ("w", "v"))
+    with debug(strassen=True):
+        lowered = lower_contractions(graph, host_target(), ("w", "v"))
     assert sum(n.name == "contract" for n in lowered.nodes) == 14
     assert sum(n.name == "concat" for n in lowered.nodes) == 3  # the last result alone
 
