@@ -101,7 +101,7 @@ def apply(op: Op, inputs: Sequence, attrs: dict[str, Any]) -> Any:
         raise operand_error(op, inputs) from None
     for array in arrays:
         if array.__class__ is not _ndarray:
-            raise leaked(op, inputs)
+            return _elsewhere(op, inputs, attrs, types)
     type_ = op.type(*types, **attrs)
     with _errstate(all="ignore"):
         out = op.eval(*arrays, **attrs)
@@ -117,6 +117,18 @@ def apply(op: Op, inputs: Sequence, attrs: dict[str, Any]) -> Any:
                 tape.record(op, attrs, inputs, types, result)
                 break
     return result
+
+
+def _elsewhere(op: Op, inputs: Sequence, attrs: dict[str, Any], types: list) -> Any:
+    """`apply` for operands in GPU memory; TraceError if they are in none."""
+    from .cuda.eager import apply as apply_there
+
+    return apply_there(op, inputs, attrs, types)
+
+
+def copy_of(array: Any) -> Any:
+    """A row-major copy, on the same device."""
+    return np.array(array, order="C") if array.__class__ is _ndarray else array.copy()
 
 
 def _result(op: Op, out: Any, type_: TensorType, inputs: Sequence, arrays: list) -> Any:

@@ -24,6 +24,8 @@ class ValueMethods:
             return state.tracer.concrete(self, what)
         array = self._data
         if array.__class__ is not np.ndarray:
+            if hasattr(array, "cuda_device"):
+                return _host(array, what)
             raise TraceError(
                 f"{what} of a tensor that belongs to a graph that was recorded earlier: it has no "
                 "value. Return it from the traced function instead of storing it elsewhere."
@@ -120,6 +122,21 @@ class ValueMethods:
     def is_traced(self) -> bool:
         """True for a tensor of a graph that is being recorded; it has no value yet."""
         return self._tracer is not None
+
+
+_COPIES = frozenset(
+    "item() tolist() printing formatting bool() int() float() complex() __index__()".split()
+)
+
+
+def _host(array: Any, what: str) -> np.ndarray:
+    """A host copy of elements in GPU memory; TypeError where torch wants .cpu() first."""
+    if what in _COPIES:
+        return array.host()
+    raise TypeError(
+        f"{what}: can't convert {array.cuda_device} device type tensor to numpy. Use Tensor.cpu() "
+        "to copy the tensor to host memory first."
+    )
 
 
 def _python(array: np.ndarray) -> np.ndarray:

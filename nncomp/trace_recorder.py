@@ -9,6 +9,7 @@ import numpy as np
 
 from . import scope
 from .autograd.modes import state
+from .device import CPU, device
 from .ir import Graph, Node, input_node
 from .ir.graph import toposort, with_operands
 from .trace_error import TraceError, trace_error
@@ -62,6 +63,7 @@ class Recorder:
         """Run the function on traced arguments and collect what it did."""
         tracer = self.tracer
         _refuse_backward_hooks(self.guards)
+        tracer.place = self._place()
         top = next(iter(self.roots.values()), None)
         with scope.tracing(top, self._meet), recording(tracer, state.grad_enabled):
             args, kwargs = self._arguments()
@@ -93,6 +95,16 @@ class Recorder:
             structure=results.structure,
             reached=reached,
         )
+
+    def _place(self) -> device:
+        """cuda if an argument or a parameter is there."""
+        found: list[Any] = []
+        for value in (*self.args, *self.kwargs.values()):
+            map_leaves(value, lambda x, path: found.append(x), "")
+        for root in self.roots.values():
+            found += [*root.parameters(), *root.buffers()]
+        places = (x.device for x in found if hasattr(x, "_type"))
+        return next((place for place in places if place.type == "cuda"), CPU)
 
     def _graph(self, nodes: list[Node], names: list[str]) -> Graph:
         inputs = [s.first for s in (*self._captures(), *self.inputs)]

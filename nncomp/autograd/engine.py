@@ -197,13 +197,13 @@ def accumulate(variable: Any, grad: Any) -> None:
 
 def separate(grad: Any) -> Any:
     """The same value and history as another Tensor with memory of its own."""
-    from ..dispatch import wrap
+    from ..dispatch import copy_of, wrap
 
     tracer = state.tracer
     if tracer is not None:
         copied = tracer.wrap(tracer.node_of(grad))
     else:
-        copied = wrap(np.array(grad._data, order="C"), grad._type)
+        copied = wrap(copy_of(grad._data), grad._type)
     if state.grad_enabled and grad.requires_grad:
         copied._grad_fn, copied._output_nr = edge_of(grad)
         copied._requires_grad = True

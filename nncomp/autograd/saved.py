@@ -66,7 +66,9 @@ class Saved:
     def keep(self) -> None:
         """Own the data from now on: the memory it was saved from is about to be written."""
         if self.counter[0] == self.version:
-            self._data = np.array(self._data, order="C")
+            from ..dispatch import copy_of
+
+            self._data = copy_of(self._data)
             self._borrowed = None
             self.counter, self.version = [0], 0
 
