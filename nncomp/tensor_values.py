@@ -124,8 +124,9 @@ class ValueMethods:
         return self._tracer is not None
 
 
-_COPIES = frozenset(
-    "item() tolist() printing formatting bool() int() float() complex() __index__()".split()
+_COPIES = {"the check of targets"} | set(
+    "item() tolist() printing formatting bool() int() float() complex() __index__() pickling saving "
+    "save() exporting".split()
 )
 
 
