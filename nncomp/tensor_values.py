@@ -124,7 +124,7 @@ class ValueMethods:
         return self._tracer is not None
 
 
-_COPIES = {"the check of targets"} | set(
+_COPIES = {"the ignored targets"} | set(
     "item() tolist() printing formatting bool() int() float() complex() __index__() pickling saving "
     "save() exporting".split()
 )
@@ -132,7 +132,7 @@ _COPIES = {"the check of targets"} | set(
 
 def _host(array: Any, what: str) -> np.ndarray:
     """A host copy of elements in GPU memory; TypeError where torch wants .cpu() first."""
-    if what in _COPIES:
+    if what in _COPIES or what.startswith("the check of"):
         return array.host()
     raise TypeError(
         f"{what}: can't convert {array.cuda_device} device type tensor to numpy. Use Tensor.cpu() "

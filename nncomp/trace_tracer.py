@@ -34,6 +34,8 @@ class Tracer(GraphMemory):
 
     def __init__(self, parent: Tracer | None = None):
         self.parent = parent
+        if parent is not None:
+            self.place = parent.place
         self.captured: dict[Any, GraphStorage] = {}
         self.names: dict[Any, tuple[str, Any]] = {}
         self.remembered: dict[int, tuple] = {}

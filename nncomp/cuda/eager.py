@@ -17,6 +17,7 @@ from .. import dispatch
 from ..autograd import tape
 from ..autograd.modes import state
 from ..device import device
+from ..functions.base import tensor_class
 from ..ir import ops
 from ..ir.graph import Graph, build_node, input_node
 from ..ir.op import attribute_key
@@ -41,6 +42,19 @@ def apply(op: Any, inputs: Sequence, attrs: dict[str, Any], types: list) -> Any:
         result = tuple(dispatch.wrap(o, t) for o, t in zip(out, type_, strict=True))
     if state.grad_enabled and any(x.requires_grad for x in inputs):
         tape.record(op, attrs, inputs, types, result)
+    return result
+
+
+def apply_marked(op: Any, inputs: Sequence, attrs: dict[str, Any]) -> Any:
+    """dispatch.apply where tensors are on a GPU: what is made of no tensor fits every device.
+
+    So the ramps, masks and numbers that functions make on the way can meet operands on the GPU.
+    Functions of new tensors take the mark off what they give to the user.
+    """
+    result = dispatch.apply(op, inputs, attrs)
+    if state.tracer is None and all(x._made for x in inputs):
+        for y in result if isinstance(result, tuple) else (result,):
+            y._made = True
     return result
 
 
@@ -122,6 +136,7 @@ def moved(x: Any, where: Any) -> Any:
 
 
 def _up(x: Any) -> CudaArray:
+    tensor_class().apply_op = staticmethod(apply_marked)  # from the first such tensor on
     array = x.numpy_array("to()")
     return CudaArray(TensorType(*x._type)).fill(np.ascontiguousarray(array))
 

@@ -35,13 +35,8 @@ def is_tensor(obj: Any) -> bool:
 
 
 def create(op: Op, **attrs: Any) -> Any:
-    """Apply an op without operands: recorded when tracing, else computed.
-
-    It is at home on every device until a function of new tensors says where it is.
-    """
-    made = tensor_class().apply_op(op, (), attrs)
-    made._made = True
-    return made
+    """Apply an op without operands: recorded when tracing, else computed."""
+    return tensor_class().apply_op(op, (), attrs)
 
 
 def constant(value: Number, shape: Sequence[int], dtype: DType) -> Any:

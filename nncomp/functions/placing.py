@@ -32,11 +32,11 @@ def placed(x: Any, where: Any) -> Any:
     return x
 
 
-def created(x: Any, where: Any, requires_grad: bool = False) -> Any:
-    """A new tensor on the device `where`, as a leaf; while tracing, where the graph runs."""
+def created(x: Any, device: Any = None, requires_grad: bool = False) -> Any:
+    """A new tensor on `device`, as a leaf; while tracing, where the graph runs."""
     if state.tracer is None:
         x._made = False
-        x = x if where is None else placed(x, where)
-    elif where is not None:
-        placed(x, where)
+        x = x if device is None else placed(x, device)
+    elif device is not None:
+        placed(x, device)
     return x.requires_grad_(True) if requires_grad else x
