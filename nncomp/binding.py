@@ -124,7 +124,7 @@ class Binding:
                 continue
             for i in range(len(tensors)) if j in self.updated else self.updated:
                 if i != j and _may_share(tensors[i]._data, y._data):
-                    if _share(tensors[i]._data, y._data):
+                    if dispatch.shares(tensors[i]._data, y._data):
                         raise RuntimeError(
                             f"'{self.names[i]}' and '{self.names[j]}' share memory, and one of "
                             "them is written in place; clone() one of them"
@@ -146,13 +146,7 @@ class Binding:
 def _may_share(a: Any, b: Any) -> bool:
     if a.__class__ is b.__class__ is np.ndarray:
         return np.may_share_memory(a, b)
-    return _share(a, b)
-
-
-def _share(a: Any, b: Any) -> bool:
-    if a.__class__ is b.__class__ is np.ndarray:
-        return np.shares_memory(a, b, max_work=10000)
-    return getattr(a, "buffer", a) is getattr(b, "buffer", b)
+    return dispatch.shares(a, b)
 
 
 class Prepared:

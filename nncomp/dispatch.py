@@ -131,6 +131,13 @@ def copy_of(array: Any) -> Any:
     return np.array(array, order="C") if array.__class__ is _ndarray else array.copy()
 
 
+def shares(a: Any, b: Any) -> bool:
+    """Whether two arrays, in host or GPU memory, have elements in common."""
+    if a.__class__ is b.__class__ is _ndarray:
+        return np.shares_memory(a, b, max_work=10000)
+    return getattr(a, "buffer", a) is getattr(b, "buffer", b)
+
+
 def _result(op: Op, out: Any, type_: TensorType, inputs: Sequence, arrays: list) -> Any:
     """The Tensor for one computed value: right dtype, own memory (or borrowed, see above)."""
     if out.__class__ is not _ndarray:

@@ -55,13 +55,30 @@ class ValueMethods:
 
     def __dlpack__(self, **options: Any) -> Any:
         """A DLPack capsule on this memory (torch.from_dlpack, np.from_dlpack but for bfloat16)."""
+        if self.device.type == "cuda":
+            raise BufferError(
+                "a tensor on cuda gives no DLPack capsule; other libraries can share its memory by "
+                "__cuda_array_interface__ (torch.as_tensor(x, device='cuda'))"
+            )
         from .dlpack import capsule_of
 
         return capsule_of(self.numpy(), options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """(kDLCPU, 0)."""
-        return 1, 0
+        """(kDLCPU, 0), or (kDLCUDA, 0) in GPU memory."""
+        return (2 if self.device.type == "cuda" else 1), 0
+
+    @property
+    def __cuda_array_interface__(self) -> dict:
+        """Where a tensor on cuda lies, for other libraries; AttributeError on the CPU."""
+        if self.device.type != "cuda" or self.is_traced:
+            raise AttributeError("only tensors on cuda have __cuda_array_interface__; use .cuda()")
+        if self.requires_grad:
+            raise RuntimeError(
+                "Can't get __cuda_array_interface__ on Variable that requires grad. Use "
+                "tensor.detach() first."
+            )
+        return self._data.__cuda_array_interface__
 
     def item(self) -> bool | int | float:
         """The only element as a Python number."""

@@ -10,6 +10,7 @@ import numpy as np
 from . import scope
 from .autograd.modes import state
 from .device import CPU, device
+from .dispatch import shares
 from .ir import Graph, Node, input_node
 from .ir.graph import toposort, with_operands
 from .trace_error import TraceError, trace_error
@@ -230,7 +231,7 @@ class Recorder:
         for low, high, s, array in sorted(map(_extent, inputs), key=lambda row: row[0]):
             active = [row for row in active if row[0] > low]
             for _, other, taken in active:
-                if (s.writes or other.writes) and np.shares_memory(array, taken, max_work=10000):
+                if (s.writes or other.writes) and shares(array, taken):
                     written, shared = (s, other) if s.writes else (other, s)
                     raise TraceError(
                         f"'{_name(written)}' is written in place and shares memory with "
@@ -254,10 +255,16 @@ def _name(storage: GraphStorage) -> str:
     return storage.first.attrs["name"]
 
 
+def _address(array: Any) -> int:
+    if array.__class__ is np.ndarray:
+        return array.__array_interface__["data"][0]
+    return array.address
+
+
 def _extent(item: tuple[GraphStorage, np.ndarray]) -> tuple[int, int, GraphStorage, np.ndarray]:
     """The addresses between which an array lies."""
     storage, array = item
-    low = high = array.__array_interface__["data"][0]
+    low = high = _address(array)
     for n, step in zip(array.shape, array.strides, strict=True):
         low += min(step * (n - 1), 0)
         high += max(step * (n - 1), 0)

@@ -92,6 +92,17 @@ class CudaArray:
         if self.nbytes:
             self.buffer.device.copy_between(self.address, other.address, self.nbytes)
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Where it lies, for torch, CuPy and numba; complete, so no stream has to be waited for."""
+        self.buffer.device.synchronize()
+        if self.type.dtype.name == "bfloat16":
+            raise TypeError("__cuda_array_interface__ has no bfloat16; cast to another dtype first")
+        return {
+            "shape": self.shape, "typestr": self.dtype.str, "data": (self.address, False),
+            "strides": None, "stream": None, "version": 3,
+        }  # fmt: skip
+
     def stands_for_view(self, buffer: Buffer) -> None:
         """Remember that these elements are a copy where torch has a view of `buffer`."""
         self.viewed = buffer

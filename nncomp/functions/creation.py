@@ -56,6 +56,11 @@ def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Any:
     if isinstance(data, np.ndarray):
         x = from_numpy(data)
         return created(x if dtype is None else cast(x, dtype), device)
+    if getattr(data, "__cuda_array_interface__", None) is not None:
+        from ..cuda.exchange import from_interface
+
+        x = from_interface(data)
+        return created(x if dtype is None else cast(x, dtype), device or x.device)
     return created(_leaf(array_of(data, dtype)), device)
 
 
