@@ -142,8 +142,8 @@ class ValueMethods:
 
 
 _COPIES = {"the ignored targets"} | set(
-    "item() tolist() printing formatting bool() int() float() complex() __index__() pickling saving "
-    "save() exporting".split()
+    "item() tolist() printing formatting bool() int() float() complex() __index__() pickling "
+    "saving save() exporting".split()
 )
 
 

@@ -34,6 +34,7 @@ def apply(op: Any, inputs: Sequence, attrs: dict[str, Any], types: list) -> Any:
     if not any(x._data.__class__ is CudaArray for x in inputs):
         raise dispatch.leaked(op, inputs)
     any_there(inputs)
+    inputs = [x if is_there(x) or x.requires_grad else moved(x, CUDA) for x in inputs]
     type_ = op.type(*types, **attrs)
     out = _program(op, types, attrs)([x._data for x in inputs])
     if isinstance(type_, TensorType):

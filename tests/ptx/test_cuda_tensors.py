@@ -1,14 +1,16 @@
-"""Tensors in GPU memory, on the PTX interpreter: moves, ops, compiled calls, training, exchange."""
+"""Tensors in GPU memory, on the PTX interpreter: moves, ops, calls, training, exchange."""
 
 from __future__ import annotations
 
 import copy
 
-import nncomp
 import numpy as np
 import pytest
+
+import nncomp
 from nncomp import nn
 from nncomp.cuda.memory import CudaArray
+from nncomp.trace_error import TraceError
 
 MIXED = "Expected all tensors to be on the same device, but found at least two devices, cuda:0"
 
@@ -182,7 +184,7 @@ def test_moves_inside_of_a_graph():
     _, y, _ = small()
     same = nncomp.compile(lambda v: v + nncomp.ones(3, device=v.device).to("cuda"))
     assert same(y).is_cuda
-    with pytest.raises(nncomp.TraceError, match="a move to 'cpu' cannot be part of a graph"):
+    with pytest.raises(TraceError, match="a move to 'cpu' cannot be part of a graph"):
         nncomp.compile(lambda v: v.cpu() + 1)(y)
 
 
