@@ -78,6 +78,11 @@ def bind(tensor_class: type) -> None:
     _Tensor = tensor_class
 
 
+def apply_through(function: Any) -> None:
+    """Let operations on Tensors go through `function`, which calls `apply`."""
+    _Tensor.apply_op = staticmethod(function)
+
+
 def wrap(data: Any, type_: TensorType) -> Any:
     """A new Tensor of known type on an array (or, when tracing, on a Node)."""
     result = _new(_Tensor)

@@ -17,7 +17,6 @@ from .. import dispatch
 from ..autograd import tape
 from ..autograd.modes import state
 from ..device import device
-from ..functions.base import tensor_class
 from ..ir import ops
 from ..ir.graph import Graph, build_node, input_node
 from ..ir.op import attribute_key
@@ -137,7 +136,7 @@ def moved(x: Any, where: Any) -> Any:
 
 
 def _up(x: Any) -> CudaArray:
-    tensor_class().apply_op = staticmethod(apply_marked)  # from the first such tensor on
+    dispatch.apply_through(apply_marked)  # from the first such tensor on
     array = x.numpy_array("to()")
     return CudaArray(TensorType(*x._type)).fill(np.ascontiguousarray(array))
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..functions.base import tensor_class
 from ..ir.types import TensorType, dtype_of_numpy
 from .arrays import address_of
 from .eager import apply_marked, require
@@ -29,7 +28,7 @@ def from_interface(source: Any) -> Any:
     address = address_of(source, type_, 0)
     if found["data"][1]:
         raise ValueError("the array in GPU memory is read-only; copy it first")
-    tensor_class().apply_op = staticmethod(apply_marked)
+    dispatch.apply_through(apply_marked)
     array = CudaArray(type_, Buffer(type_.nbytes, owner=source, address=address))
     return dispatch.wrap(array, type_)
 
