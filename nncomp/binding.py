@@ -23,11 +23,13 @@ class Source:
     def __init__(self, tensor: Tensor, find: Callable[[Leaves], Tensor | None], words: str):
         """`find` gets the tensors among the arguments of a call."""
         self.tensor, self.find, self.words = tensor, find, words
-        self.type = tensor._type
+        self.type, self.device = tensor._type, tensor.device
 
     def check(self, found: Tensor | None) -> str | None:
         """None if a tensor of the same type was found, else what was."""
         now = getattr(found, "_type", None)
+        if found is not None and found.device != self.device:
+            return f"{self.words} moved from {self.device} to {found.device}"
         return None if now == self.type else f"{self.words} changed from {self.type} to {now}"
 
 
@@ -121,8 +123,8 @@ class Binding:
             if y._storage is None and id(y) not in self._captured:
                 continue
             for i in range(len(tensors)) if j in self.updated else self.updated:
-                if i != j and np.may_share_memory(tensors[i]._data, y._data):
-                    if np.shares_memory(tensors[i]._data, y._data, max_work=10000):
+                if i != j and _may_share(tensors[i]._data, y._data):
+                    if dispatch.shares(tensors[i]._data, y._data):
                         raise RuntimeError(
                             f"'{self.names[i]}' and '{self.names[j]}' share memory, and one of "
                             "them is written in place; clone() one of them"
@@ -139,6 +141,12 @@ class Binding:
             if x._counter is None:
                 x._counter = [0]
             x._counter[0] += 1
+
+
+def _may_share(a: Any, b: Any) -> bool:
+    if a.__class__ is b.__class__ is np.ndarray:
+        return np.may_share_memory(a, b)
+    return dispatch.shares(a, b)
 
 
 class Prepared:

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from . import backends, dispatch
+from . import dispatch
 from .autograd.modes import state
 from .binding import Binding, Prepared, Source
 from .compiled_fast import Shortcut
 from .compiled_gradient import CallNode, GradientPrograms
 from .compiled_watch import WatchedGuards
+from .cuda.running import backend_for
 from .ir.graph import Graph
 from .ir.types import TensorType
 from .names_guard import NamesGuard
@@ -122,7 +123,9 @@ def specialize(
     traced, names = trace_guarded([fn], fn, args, kwargs, root)
     sources = list(_gradient_sources(traced, leaves))
     traced_at = time.perf_counter()
-    guards, chosen = all_guards(traced, names, sources), backends.get(backend, options)
+    guards, chosen = all_guards(traced, names, sources), backend_for(
+        backend, options, [*traced.captures, *leaves]
+    )
     made = Specialization(traced, guards, sources, leaves, chosen)
     made.threads = threads
     made.seconds = {"trace": traced_at - start, "compile": time.perf_counter() - traced_at}

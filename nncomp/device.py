@@ -1,4 +1,4 @@
-"""device: where a tensor lives. Tensors live on the CPU; other devices can be named, not used."""
+"""device: where a tensor lives: the CPU, or a GPU (nncomp/cuda); others can only be named."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ CPU = device("cpu")
 
 
 def require_cpu(where: Any) -> device:
-    """The CPU device; RuntimeError, in one sentence, for any other."""
+    """The CPU device; RuntimeError, in one sentence, for any other: for what is only there."""
     found = CPU if where is None else device(where)
     if found.type != "cpu":
         raise RuntimeError(
-            f"tensors live on the CPU here: cannot place one on device '{found}'; "
-            "use device='cpu', or leave the tensor where it is"
+            f"this works on the CPU only, not on device '{found}'; tensors live on the CPU here: "
+            "use device='cpu', and move the result with .to()"
         )
     return CPU

@@ -78,6 +78,11 @@ def bind(tensor_class: type) -> None:
     _Tensor = tensor_class
 
 
+def apply_through(function: Any) -> None:
+    """Let operations on Tensors go through `function`, which calls `apply`."""
+    _Tensor.apply_op = staticmethod(function)
+
+
 def wrap(data: Any, type_: TensorType) -> Any:
     """A new Tensor of known type on an array (or, when tracing, on a Node)."""
     result = _new(_Tensor)
@@ -101,7 +106,7 @@ def apply(op: Op, inputs: Sequence, attrs: dict[str, Any]) -> Any:
         raise operand_error(op, inputs) from None
     for array in arrays:
         if array.__class__ is not _ndarray:
-            raise leaked(op, inputs)
+            return _elsewhere(op, inputs, attrs, types)
     type_ = op.type(*types, **attrs)
     with _errstate(all="ignore"):
         out = op.eval(*arrays, **attrs)
@@ -117,6 +122,25 @@ def apply(op: Op, inputs: Sequence, attrs: dict[str, Any]) -> Any:
                 tape.record(op, attrs, inputs, types, result)
                 break
     return result
+
+
+def _elsewhere(op: Op, inputs: Sequence, attrs: dict[str, Any], types: list) -> Any:
+    """`apply` for operands in GPU memory; TraceError if they are in none."""
+    from .cuda.eager import apply as apply_there
+
+    return apply_there(op, inputs, attrs, types)
+
+
+def copy_of(array: Any) -> Any:
+    """A row-major copy, on the same device."""
+    return np.array(array, order="C") if array.__class__ is _ndarray else array.copy()
+
+
+def shares(a: Any, b: Any) -> bool:
+    """Whether two arrays, in host or GPU memory, have elements in common."""
+    if a.__class__ is b.__class__ is _ndarray:
+        return np.shares_memory(a, b, max_work=10000)
+    return getattr(a, "buffer", a) is getattr(b, "buffer", b)
 
 
 def _result(op: Op, out: Any, type_: TensorType, inputs: Sequence, arrays: list) -> Any:

@@ -112,11 +112,18 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
     """A tensor on the memory of an object with __dlpack__() on the CPU, or of a DLPack capsule.
 
     Memory that is read-only is copied. TypeError for other objects, BufferError for a capsule that
-    was used or for read-only memory if `copy` is False, RuntimeError for other devices.
+    was used or for read-only memory if `copy` is False, RuntimeError for other devices. GPU memory
+    is taken from objects that have __cuda_array_interface__ too.
     """
     from .device import require_cpu
     from .functions import from_numpy
 
+    on_gpu = getattr(ext_tensor, "__cuda_array_interface__", None) is not None
+    if on_gpu:
+        from .cuda.exchange import from_interface
+
+        made = from_interface(ext_tensor)
+        return made.clone() if copy else made
     require_cpu(device)
     exporter = _Exporter(ext_tensor)
     if not _is_capsule(ext_tensor) and not hasattr(ext_tensor, "__dlpack__"):

@@ -39,6 +39,8 @@ def _eager_view(op: Any, x: Any, attrs: dict) -> Any:
     if ("_data" not in x.__dict__ and x._released is None) or (
         x._data.__class__ is not np.ndarray
     ):
+        if _is_there(x):
+            return cuda_eager().view(op, x, attrs)
         raise dispatch.leaked(op, (x,))
     type_ = op.type(x._type, **attrs)
     storage = storage_of(x)
@@ -55,6 +57,17 @@ def _eager_view(op: Any, x: Any, attrs: dict) -> Any:
     if state.grad_enabled:
         add_history(result, x, op, attrs)
     return result
+
+
+def _is_there(x: Any) -> bool:
+    return hasattr(x.__dict__.get("_data"), "cuda_device")
+
+
+def cuda_eager() -> Any:
+    """The operations on tensors in GPU memory, imported when there is one."""
+    from .cuda import eager
+
+    return eager
 
 
 def _shares(out: np.ndarray, array: np.ndarray) -> bool:
@@ -159,6 +172,10 @@ def _write_memory(x: Any, value: Any) -> None:
     """Copy the elements; borrowers of the memory keep the old ones."""
     dispatch.own_memory(x)
     array, source = x._data, value._data
+    if array.__class__ is not np.ndarray or source.__class__ is not np.ndarray:
+        if _is_there(x) or _is_there(value):
+            cuda_eager().write(x, value)
+            return
     if (0 in array.strides and _overlaps(array)) or (x._chain and _through_windows(x)):
         raise RuntimeError(OVERLAP)
     if source.__class__ is not np.ndarray:

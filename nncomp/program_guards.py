@@ -71,6 +71,7 @@ class ProgramGuards(Guard):
             reason = guard.check()
             if reason is not None:
                 return reason
+        self._types = list(map(_type, self._watched))
         self._take()
         return None
 
@@ -85,6 +86,6 @@ class ProgramGuards(Guard):
 
     def _tensors_same(self) -> bool:
         return not self._watched or (
-            list(map(_type, self._watched)) == self._types
+            all(map(is_, map(_type, self._watched), self._types))  # a move brings a new one
             and list(map(_requires_grad, self._watched)) == self._requires
         )

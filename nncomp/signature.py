@@ -43,7 +43,9 @@ def _key(value: Any, leaves: list, grad: bool) -> Any:
         leaves.append(value)
         array = value._data
         if array.__class__ is not np.ndarray:
-            raise leaked(None, (value,))
+            if not hasattr(array, "cuda_device"):
+                raise leaked(None, (value,))
+            return value._type, grad and value.requires_grad, str(array.cuda_device)
         strides = None if array.flags.c_contiguous else array.strides
         return value._type, grad and value.requires_grad, strides
     if value is None or value.__class__ in (bool, int, str):
@@ -133,6 +135,9 @@ def _difference(old: Any, new: Any, where: str) -> str:
             return f"{where} changed from {old[0]} to {new[0]}"
         if old[1] != new[1]:
             return f"{where} {'requires' if new[1] else 'does not require'} grad now"
+        if isinstance(old[2], str) or isinstance(new[2], str):
+            a, b = (v if isinstance(v, str) else "cpu" for v in (old[2], new[2]))
+            return f"{where} moved from {a} to {b}"
         return f"the strides of {where} changed from {_layout(old[2])} to {_layout(new[2])}"
     if isinstance(old[0], str) and isinstance(new[0], str):  # keyword arguments
         if old[0] != new[0]:

@@ -49,6 +49,7 @@ class Tensor(GradientMethods, ValueMethods, TensorMethods):
     _tracer: Any = None
     _at = 0  # traced: how often the storage had been written when `_data` was current
     _retains = False
+    _made = False  # a constant of a function, which may be used on every device
     _released: Any = None  # where the values are while `_data` is given up: see released.py
 
     apply_op = staticmethod(dispatch.apply)
@@ -109,8 +110,10 @@ class Tensor(GradientMethods, ValueMethods, TensorMethods):
 
     @property
     def device(self) -> device:
-        """Where the tensor lives: always the CPU."""
-        return CPU
+        """Where the tensor lives."""
+        if self._tracer is not None:
+            return self._tracer.place
+        return getattr(self.__dict__.get("_data"), "cuda_device", CPU)
 
     @property
     def ndim(self) -> int:
@@ -223,9 +226,9 @@ class Tensor(GradientMethods, ValueMethods, TensorMethods):
                 "protocol at the moment. If you were attempting to deepcopy a module, this may be "
                 "because of a torch.nn.utils.weight_norm usage."
             )
-        array = self.numpy_array("deepcopy()")
+        array = self._data if self.is_cuda else self.numpy_array("deepcopy()")
         made = object.__new__(type(self))
-        made._data, made._type = np.array(array, order="C"), self._type
+        made._data, made._type = dispatch.copy_of(array), self._type
         made._requires_grad = self._requires_grad
         memo[id(self)] = made
         if self._grad is not None:

@@ -401,7 +401,7 @@ class TensorMethods(InPlaceMethods, MoreMethods):
     H = property(functions.t, doc="A matrix transposed.")
     mH = property(functions.adjoint, doc="The last two dims exchanged.")
     real = property(lambda self: self, doc="The tensor itself: there are no complex dtypes.")
-    is_cuda = property(lambda self: False, doc="False: tensors live on the CPU.")
+    is_cuda = property(lambda self: self.device.type == "cuda", doc="True in GPU memory.")
     is_cpu = property(lambda self: True, doc="True: tensors live on the CPU.")
     is_sparse = property(lambda self: False, doc="False: tensors are dense.")
     is_quantized = property(lambda self: False, doc="False: tensors are not quantized.")

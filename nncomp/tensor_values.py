@@ -24,6 +24,8 @@ class ValueMethods:
             return state.tracer.concrete(self, what)
         array = self._data
         if array.__class__ is not np.ndarray:
+            if hasattr(array, "cuda_device"):
+                return _host(array, what)
             raise TraceError(
                 f"{what} of a tensor that belongs to a graph that was recorded earlier: it has no "
                 "value. Return it from the traced function instead of storing it elsewhere."
@@ -53,13 +55,30 @@ class ValueMethods:
 
     def __dlpack__(self, **options: Any) -> Any:
         """A DLPack capsule on this memory (torch.from_dlpack, np.from_dlpack but for bfloat16)."""
+        if self.device.type == "cuda":
+            raise BufferError(
+                "a tensor on cuda gives no DLPack capsule; other libraries can share its memory by "
+                "__cuda_array_interface__ (torch.as_tensor(x, device='cuda'))"
+            )
         from .dlpack import capsule_of
 
         return capsule_of(self.numpy(), options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """(kDLCPU, 0)."""
-        return 1, 0
+        """(kDLCPU, 0), or (kDLCUDA, 0) in GPU memory."""
+        return (2 if self.device.type == "cuda" else 1), 0
+
+    @property
+    def __cuda_array_interface__(self) -> dict:
+        """Where a tensor on cuda lies, for other libraries; AttributeError on the CPU."""
+        if self.device.type != "cuda" or self.is_traced:
+            raise AttributeError("only tensors on cuda have __cuda_array_interface__; use .cuda()")
+        if self.requires_grad:
+            raise RuntimeError(
+                "Can't get __cuda_array_interface__ on Variable that requires grad. Use "
+                "tensor.detach() first."
+            )
+        return self._data.__cuda_array_interface__
 
     def item(self) -> bool | int | float:
         """The only element as a Python number."""
@@ -120,6 +139,22 @@ class ValueMethods:
     def is_traced(self) -> bool:
         """True for a tensor of a graph that is being recorded; it has no value yet."""
         return self._tracer is not None
+
+
+_COPIES = {"the ignored targets"} | set(
+    "item() tolist() printing formatting bool() int() float() complex() __index__() pickling "
+    "saving save() exporting".split()
+)
+
+
+def _host(array: Any, what: str) -> np.ndarray:
+    """A host copy of elements in GPU memory; TypeError where torch wants .cpu() first."""
+    if what in _COPIES or what.startswith("the check of"):
+        return array.host()
+    raise TypeError(
+        f"{what}: can't convert {array.cuda_device} device type tensor to numpy. Use Tensor.cpu() "
+        "to copy the tensor to host memory first."
+    )
 
 
 def _python(array: np.ndarray) -> np.ndarray:

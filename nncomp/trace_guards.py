@@ -91,15 +91,23 @@ class TensorGuard(Guard):
     def __init__(self, name: str, tensor: Any):
         self.name, self.tensor = name, tensor
         self.type, self.requires_grad = tensor._type, tensor.requires_grad
+        self.there = _is_there(tensor)
 
     def check(self) -> str | None:
         """None if type and requires_grad are the same."""
         x = self.tensor
         if x._type is self.type or x._type == self.type:
+            if _is_there(x) is not self.there:
+                return f"'{self.name}' moved to {x.device}"
             if x.requires_grad is self.requires_grad:
                 return None
             return f"requires_grad of '{self.name}' changed to {x.requires_grad}"
         return f"'{self.name}' changed from {self.type} to {x._type}"
+
+
+def _is_there(x: Any) -> bool:
+    """Whether a tensor is in GPU memory; a move also gives it a new type object."""
+    return hasattr(x.__dict__.get("_data"), "cuda_device")
 
 
 class _Missing:

@@ -9,6 +9,8 @@ import numpy as np
 
 from . import scope
 from .autograd.modes import state
+from .device import CPU, device
+from .dispatch import shares
 from .ir import Graph, Node, input_node
 from .ir.graph import toposort, with_operands
 from .trace_error import TraceError, trace_error
@@ -62,6 +64,7 @@ class Recorder:
         """Run the function on traced arguments and collect what it did."""
         tracer = self.tracer
         _refuse_backward_hooks(self.guards)
+        tracer.place = self._place()
         top = next(iter(self.roots.values()), None)
         with scope.tracing(top, self._meet), recording(tracer, state.grad_enabled):
             args, kwargs = self._arguments()
@@ -93,6 +96,16 @@ class Recorder:
             structure=results.structure,
             reached=reached,
         )
+
+    def _place(self) -> device:
+        """cuda if an argument or a parameter is there."""
+        found: list[Any] = []
+        for value in (*self.args, *self.kwargs.values()):
+            map_leaves(value, lambda x, path: found.append(x), "")
+        for root in self.roots.values():
+            found += [*root.parameters(), *root.buffers()]
+        places = (x.device for x in found if hasattr(x, "_type"))
+        return next((place for place in places if place.type == "cuda"), CPU)
 
     def _graph(self, nodes: list[Node], names: list[str]) -> Graph:
         inputs = [s.first for s in (*self._captures(), *self.inputs)]
@@ -218,7 +231,7 @@ class Recorder:
         for low, high, s, array in sorted(map(_extent, inputs), key=lambda row: row[0]):
             active = [row for row in active if row[0] > low]
             for _, other, taken in active:
-                if (s.writes or other.writes) and np.shares_memory(array, taken, max_work=10000):
+                if (s.writes or other.writes) and shares(array, taken):
                     written, shared = (s, other) if s.writes else (other, s)
                     raise TraceError(
                         f"'{_name(written)}' is written in place and shares memory with "
@@ -242,10 +255,16 @@ def _name(storage: GraphStorage) -> str:
     return storage.first.attrs["name"]
 
 
+def _address(array: Any) -> int:
+    if array.__class__ is np.ndarray:
+        return array.__array_interface__["data"][0]
+    return array.address
+
+
 def _extent(item: tuple[GraphStorage, np.ndarray]) -> tuple[int, int, GraphStorage, np.ndarray]:
     """The addresses between which an array lies."""
     storage, array = item
-    low = high = array.__array_interface__["data"][0]
+    low = high = _address(array)
     for n, step in zip(array.shape, array.strides, strict=True):
         low += min(step * (n - 1), 0)
         high += max(step * (n - 1), 0)

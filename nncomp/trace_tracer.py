@@ -16,6 +16,7 @@ import numpy as np
 from . import dispatch, scope
 from .autograd import tape
 from .autograd.modes import state
+from .device import CPU
 from .ir import Node, build_node, input_node, ops
 from .ir.graph import Loc
 from .ir.op import Op, attribute_key
@@ -29,8 +30,12 @@ from .trace_memory import GraphMemory, GraphStorage
 class Tracer(GraphMemory):
     """Records one graph."""
 
+    place = CPU  # where the arguments and parameters are
+
     def __init__(self, parent: Tracer | None = None):
         self.parent = parent
+        if parent is not None:
+            self.place = parent.place
         self.captured: dict[Any, GraphStorage] = {}
         self.names: dict[Any, tuple[str, Any]] = {}
         self.remembered: dict[int, tuple] = {}

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import autograd, backends, dispatch
+from . import autograd, dispatch
 from .accumulation import Accumulation
 from .amp.compiled_step import Scaling, without_autocast
 from .amp.grad_scaler import GradScaler
@@ -24,6 +24,7 @@ from .backends.options import check
 from .binding import Binding, Source
 from .compiled_call import all_guards, only_output, trace_guarded, wrap_all
 from .compiler import check_options
+from .cuda.running import backend_for
 from .hyper_number import Condition
 from .ir.types import TensorType, float64
 from .optimizer_options import FIXED, Options
@@ -178,7 +179,9 @@ class _StepProgram:
             self.graph = self.traced.graph
             self.binding = Binding(self.traced, sources)
             traced_at = time.perf_counter()
-            self.runner = backends.get(step.backend, step.options).compile(self.graph)
+            self.runner = backend_for(
+                step.backend, step.options, [*self.traced.captures, *self._leaves(args)]
+            ).compile(self.graph)
         outputs = zip(self.graph.outputs, self.graph.output_names, strict=True)
         self.types = [node.type for node, name in outputs if not name]
         self.simple = only_output(self.traced.structure)
@@ -188,6 +191,10 @@ class _StepProgram:
     def fused_graph(self) -> Any:
         """The Graph of kernels."""
         return self.runner.fused_graph
+
+    @staticmethod
+    def _leaves(args: tuple) -> list:
+        return signature(args, {})[0]
 
     def _parameters(self) -> Iterator[Tensor]:
         return (p for group in self.optimizer.param_groups for p in group["params"])

@@ -22,6 +22,9 @@ ALLOWED = {"ir": {"ir"}, "backends": {"ir", "backends"}, "front": {"ir", "front"
 MAY_USE_BACKENDS = (  # files in nncomp/
     "compile*.py", "train_step.py", "cli.py", "__init__.py", "flags.py", "demo.py",
     "cuda/__init__.py",
+    "cuda/eager.py",
+    "cuda/memory.py",
+    "cuda/running.py",
 )  # fmt: skip
 THIRD_PARTY = {
     "ir": {"numpy", "networkx", "ml_dtypes"},

@@ -50,10 +50,13 @@ def test_device_names(args):
     assert ours == nncomp.device(str(theirs)) and hash(ours) == hash(nncomp.device(str(theirs)))
 
 
-def test_other_devices_are_refused():
+def test_other_devices_are_refused(monkeypatch):
+    monkeypatch.setenv("NNCOMP_PTX_DEVICE", "none")
     assert require_cpu("cpu") == require_cpu(None) == nncomp.device("cpu")
-    with pytest.raises(RuntimeError, match="tensors live on the CPU here"):
+    with pytest.raises(RuntimeError, match="NNCOMP_PTX_DEVICE is 'none'"):
         nncomp.zeros(2).to("cuda")
+    with pytest.raises(RuntimeError, match="not on 'xpu'"):
+        nncomp.zeros(2).to("xpu")
     with pytest.raises(RuntimeError, match="Expected one of cpu"):
         nncomp.device("toaster")
 

@@ -218,6 +218,10 @@ class CudaDevice:
 
         return replay
 
+    def launch(self, calls: Sequence[Call]) -> None:
+        """Run the calls once, one after the other."""
+        self._launch_all(calls)
+
     def _launch_all(self, calls: Sequence[Call]) -> None:
         self._enter()
         for call in calls:

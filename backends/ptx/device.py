@@ -64,6 +64,10 @@ class Device(Protocol):
         """A module of PTX text, ready to launch."""
         ...
 
+    def launch(self, calls: Sequence[Call]) -> None:
+        """Run the calls once, one after the other."""
+        ...
+
     def capture(self, calls: Sequence[Call]) -> Callable[[], None]:
         """A function that runs the calls one after the other."""
         ...

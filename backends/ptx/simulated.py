@@ -59,6 +59,10 @@ class SimulatedDevice:
 
         return load(ptx)
 
+    def launch(self, calls: Sequence[Call]) -> None:
+        """Run the calls once, one after the other."""
+        self.capture(calls)()
+
     def capture(self, calls: Sequence[Call]) -> Callable[[], None]:
         """A function that runs the calls one after the other."""
 

@@ -92,7 +92,7 @@ def grad(
 def _answer(found: Any, x: Any, given: set[int], materialize: bool) -> Any:
     """One gradient for the caller; each one an object of its own."""
     if found is None:
-        return zeros_of(x._type) if materialize else None
+        return engine.beside(zeros_of(x._type), x) if materialize else None
     if id(found) in given:
         found = engine.separate(found)
     given.add(id(found))
@@ -150,7 +150,7 @@ def _one(y: Any) -> Any:
     from .. import dispatch
 
     attrs = dict(value=1.0, shape=y._type.shape, dtype=y._type.dtype)
-    return dispatch.apply(ops.full, (), attrs)
+    return engine.beside(dispatch.apply(ops.full, (), attrs), y)
 
 
 __all__ = ["backward", "grad"]

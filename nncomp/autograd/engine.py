@@ -10,8 +10,6 @@ import heapq
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ..ir import ops
 from .modes import state
 from .tape import AccumulateGrad, Edge, TapeNode, edge_of
@@ -179,6 +177,7 @@ def accumulate(variable: Any, grad: Any) -> None:
     """Add a gradient to `variable.grad`; in place unless the pass is recorded, as torch does."""
     if state.tracer is not None:
         state.tracer.remember(variable)
+    grad = beside(grad, variable)
     old = variable._grad
     if old is not None and old._type != grad._type:
         raise RuntimeError(
@@ -195,15 +194,24 @@ def accumulate(variable: Any, grad: Any) -> None:
         assign(old, ops.add(old, grad))
 
 
+def beside(grad: Any, x: Any) -> Any:
+    """A gradient on the device of `x`: constants made it, or `x` is a number beside tensors."""
+    if state.tracer is None and grad.device != x.device:
+        from ..cuda.eager import moved
+
+        return moved(grad, x.device)
+    return grad
+
+
 def separate(grad: Any) -> Any:
     """The same value and history as another Tensor with memory of its own."""
-    from ..dispatch import wrap
+    from ..dispatch import copy_of, wrap
 
     tracer = state.tracer
     if tracer is not None:
         copied = tracer.wrap(tracer.node_of(grad))
     else:
-        copied = wrap(np.array(grad._data, order="C"), grad._type)
+        copied = wrap(copy_of(grad._data), grad._type)
     if state.grad_enabled and grad.requires_grad:
         copied._grad_fn, copied._output_nr = edge_of(grad)
         copied._requires_grad = True

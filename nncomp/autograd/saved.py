@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..ir.types import TensorType
 from .modes import state
 
@@ -66,7 +64,9 @@ class Saved:
     def keep(self) -> None:
         """Own the data from now on: the memory it was saved from is about to be written."""
         if self.counter[0] == self.version:
-            self._data = np.array(self._data, order="C")
+            from ..dispatch import copy_of
+
+            self._data = copy_of(self._data)
             self._borrowed = None
             self.counter, self.version = [0], 0
 

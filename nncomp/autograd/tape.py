@@ -178,7 +178,9 @@ def zeros_of(type_: TensorType) -> Any:
     from .. import dispatch
     from ..ir import ops
 
-    return dispatch.apply(ops.full, (), dict(value=0, shape=type_.shape, dtype=type_.dtype))
+    zeros = dispatch.apply(ops.full, (), dict(value=0, shape=type_.shape, dtype=type_.dtype))
+    zeros._made = True
+    return zeros
 
 
 def edge_of(x: Any) -> Edge | None:

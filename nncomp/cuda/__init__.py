@@ -1,7 +1,7 @@
-"""nncomp.cuda: what torch.cuda answers without a GPU, as tensors live on the CPU.
+"""nncomp.cuda: what torch.cuda answers, for at most one GPU.
 
-Compiled code can run on a GPU all the same: `compile(model, backend="ptx")` copies what it needs
-there. `ptx` gives the code as text, `driver` says whether it could run on this machine.
+Tensors on it (`memory.py`) are used by operations (`eager.py`) and compiled programs
+(`running.py`) where they lie. `ptx` gives the code of a model as text and needs no GPU.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from ..device import require_cpu
-
 
 def is_available() -> bool:
-    """False: tensors live on the CPU."""
-    return False
+    """Whether tensors can be on a GPU: a driver and cuda-bindings, or the simulator."""
+    from ..backends.ptx.device import DeviceError, get_device
+
+    try:
+        get_device()
+    except DeviceError:
+        return False
+    return True
 
 
 def driver() -> str:
@@ -63,43 +67,49 @@ def _compiled(model: Any, args: tuple, kwargs: dict) -> tuple[Any, list]:
 
 
 def is_initialized() -> bool:
-    """False."""
-    return False
+    """Whether a device is there: it is ready as soon as it is asked for."""
+    return is_available()
 
 
 def device_count() -> int:
-    """0."""
-    return 0
+    """1 where tensors can be on a GPU, else 0."""
+    return int(is_available())
 
 
 def is_bf16_supported() -> bool:
-    """False."""
-    return False
+    """Whether there is a device; all that code is made for have bfloat16."""
+    return is_available()
 
 
 def current_device() -> int:
-    """RuntimeError: there is no CUDA device."""
-    require_cpu("cuda")
-    return -1
+    """0; DeviceError (a RuntimeError) says what is missing without a device."""
+    return _required("cuda").index or 0
 
 
 def get_device_name(device: Any = None) -> str:
-    """RuntimeError: there is no CUDA device."""
-    require_cpu("cuda" if device is None else device)
-    return ""
+    """The name of the GPU; DeviceError (a RuntimeError) without one."""
+    _required("cuda" if device is None else device)
+    return driver()
 
 
 def set_device(device: Any) -> None:
-    """RuntimeError: there is no CUDA device."""
-    require_cpu(device if isinstance(device, (str, int)) else "cuda")
+    """Nothing for device 0, the only one; RuntimeError for others, or without a GPU."""
+    _required(device)
+
+
+def _required(where: Any) -> Any:
+    """The device; DeviceError or RuntimeError if tensors cannot be there."""
+    from .eager import require
+
+    return require(where)
 
 
 def manual_seed(seed: int) -> None:
-    """Nothing: there is no CUDA generator to seed (torch ignores it too)."""
+    """Nothing: random numbers are those of the CPU's generator, on every device."""
 
 
 def manual_seed_all(seed: int) -> None:
-    """Nothing: there is no CUDA generator to seed (torch ignores it too)."""
+    """Nothing: random numbers are those of the CPU's generator, on every device."""
 
 
 def empty_cache() -> None:
@@ -107,7 +117,11 @@ def empty_cache() -> None:
 
 
 def synchronize(device: Any = None) -> None:
-    """Nothing: operations are complete when they return."""
+    """Wait until everything on the GPU has ended."""
+    if is_available():
+        from ..backends.ptx.device import get_device
+
+        get_device().synchronize()
 
 
 def memory_allocated(device: Any = None) -> int:

@@ -6,10 +6,10 @@ import builtins
 from typing import Any
 
 from ..device import device as device_class
-from ..device import require_cpu
 from ..ir import DType, ops
 from ..ir import types as dt
 from .base import is_tensor
+from .placing import placed
 from .promotion import cast
 
 
@@ -19,7 +19,7 @@ def to(self: Any, *args: Any, **kwargs: Any) -> Any:
     The tensor itself if nothing changes, unless `copy`.
     """
     dtype, copy = kwargs.pop("dtype", None), kwargs.pop("copy", False)
-    require_cpu(kwargs.pop("device", None))
+    where = kwargs.pop("device", None)
     for name in ("non_blocking", "memory_format"):
         kwargs.pop(name, None)
     other = kwargs.pop("other", None)
@@ -29,14 +29,15 @@ def to(self: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(value, DType):
             dtype = value
         elif _is_device(value):
-            require_cpu(value)
+            where = value
         elif is_tensor(value):
-            dtype = value.dtype
+            dtype, where = value.dtype, value.device
         elif value is not None and not isinstance(value, builtins.bool):
             raise TypeError(
                 f"to() expects a dtype, device or Tensor, got {type(value).__name__}"
             )
-    result = self if dtype is None else cast(self, dtype)
+    result = self if where is None else placed(self, where)
+    result = result if dtype is None else cast(result, dtype)
     return result.clone() if copy and result is self else result
 
 
@@ -130,14 +131,13 @@ def type_as(self: Any, other: Any) -> Any:
 
 
 def cpu(self: Any, memory_format: Any = None) -> Any:
-    """This tensor: it is on the CPU already."""
-    return self
+    """The tensor in host memory: itself if it is there already."""
+    return placed(self, "cpu")
 
 
 def cuda(self: Any, device: Any = None, non_blocking: Any = False, **options: Any) -> Any:
-    """RuntimeError: tensors live on the CPU."""
-    require_cpu("cuda" if device is None else device)
-    return self
+    """The tensor in GPU memory; DeviceError (a RuntimeError) says what is missing for that."""
+    return placed(self, "cuda" if device is None else device)
 
 
 def pin_memory(self: Any, device: Any = None) -> Any:

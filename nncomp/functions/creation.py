@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..device import require_cpu
 from ..ir import DType, ops
 from ..ir import types as dt
 from ..ir.types import dtype_of_numpy
@@ -26,6 +25,7 @@ from .base import (
     tensor_class,
 )
 from .data import array_of
+from .placing import created
 from .promotion import cast, number_dtype
 
 
@@ -43,22 +43,25 @@ def tensor(
     pin_memory: bool = False,
 ) -> Any:  # fmt: skip
     """A new tensor with a copy of numbers, nested lists, arrays or a tensor."""
-    require_cpu(device)
     if is_tensor(data):
         x = data.detach().clone()
-        return finished(x if dtype is None else cast(x, dtype), requires_grad)
-    return _leaf(array_of(data, dtype), requires_grad)
+        return created(x if dtype is None else cast(x, dtype), device, requires_grad)
+    return created(_leaf(array_of(data, dtype)), device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Any:
     """`data` as a tensor, sharing memory with a tensor or array of the right dtype."""
-    require_cpu(device)
     if is_tensor(data):
-        return data if dtype is None else cast(data, dtype)
+        return created(data if dtype is None else cast(data, dtype), device)
     if isinstance(data, np.ndarray):
         x = from_numpy(data)
-        return x if dtype is None else cast(x, dtype)
-    return _leaf(array_of(data, dtype))
+        return created(x if dtype is None else cast(x, dtype), device)
+    if getattr(data, "__cuda_array_interface__", None) is not None:
+        from ..cuda.exchange import from_interface
+
+        x = from_interface(data)
+        return created(x if dtype is None else cast(x, dtype), device or x.device)
+    return created(_leaf(array_of(data, dtype)), device)
 
 
 def asarray(obj: Any, *, dtype: DType | None = None, device: Any = None,
@@ -98,13 +101,12 @@ def full(
 ) -> Any:  # fmt: skip
     """`fill_value` everywhere; the dtype is that of the number unless given."""
     no_out("full", out)
-    require_cpu(device)
     shape = shape_argument((size,))
     check_sizes("full", shape)
     if is_tensor(fill_value):
         fill_value = fill_value.item()
     dtype = number_dtype(fill_value) if dtype is None else dtype
-    return finished(constant(fill_value, shape, dtype), requires_grad)
+    return created(constant(fill_value, shape, dtype), device, requires_grad)
 
 
 def _filled(name: str, value: int, size: tuple, options: dict) -> Any:
@@ -145,17 +147,17 @@ def empty_strided(size: Sequence[int], stride: Sequence[int], **options: Any) ->
     """A tensor of shape `size` and the given strides (in elements), of zeros."""
     dtype = options.pop("dtype", None) or default_float()
     rest = _known("empty_strided", options)
-    require_cpu(rest.get("device"))
     last = sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if all(size) else -1
     memory = np.zeros(last + 1, dtype.numpy)
     steps = [s * dtype.itemsize for s in stride]
     array = np.lib.stride_tricks.as_strided(memory, tuple(size), steps)
-    return _leaf(array, rest.get("requires_grad", False))
+    return created(_leaf(array), rest.get("device"), rest.get("requires_grad", False))
 
 
 def full_like(input: Any, fill_value: Any, **options: Any) -> Any:
     """`fill_value` with the shape and dtype of `input`; keywords dtype, device, requires_grad."""
     dtype = options.pop("dtype", None) or input.dtype
+    options["device"] = options.get("device") or input.device
     return full(tuple(input.shape), fill_value, dtype=dtype, **_known("full_like", options))
 
 
@@ -174,31 +176,37 @@ def empty_like(input: Any, **options: Any) -> Any:
     return full_like(input, 0, **options)
 
 
+def _as(x: Any, options: dict) -> dict:
+    """The keywords with dtype and device of `x` where they are not given."""
+    dtype, device = options.get("dtype") or x.dtype, options.get("device") or x.device
+    return {**options, "dtype": dtype, "device": device}
+
+
 def new_tensor(self: Any, data: Any, **options: Any) -> Any:
     """A copy of `data` with the dtype of this tensor."""
-    options["dtype"] = options.get("dtype") or self.dtype
+    options = _as(self, options)
     return tensor(data, **options)
 
 
 def new_full(self: Any, size: Sequence[int], fill_value: Any, **options: Any) -> Any:
     """`fill_value` in shape `size` with the dtype of this tensor."""
-    options["dtype"] = options.get("dtype") or self.dtype
+    options = _as(self, options)
     return full(size, fill_value, **options)
 
 
 def new_zeros(self: Any, *size: Any, **options: Any) -> Any:
     """Zeros of shape `size` with the dtype of this tensor."""
-    return zeros(*size, **{**options, "dtype": options.get("dtype") or self.dtype})
+    return zeros(*size, **_as(self, options))
 
 
 def new_ones(self: Any, *size: Any, **options: Any) -> Any:
     """Ones of shape `size` with the dtype of this tensor."""
-    return ones(*size, **{**options, "dtype": options.get("dtype") or self.dtype})
+    return ones(*size, **_as(self, options))
 
 
 def new_empty(self: Any, *size: Any, **options: Any) -> Any:
     """A tensor of shape `size` with the dtype of this tensor, of zeros."""
-    return empty(*size, **{**options, "dtype": options.get("dtype") or self.dtype})
+    return empty(*size, **_as(self, options))
 
 
 def arange(
@@ -207,7 +215,6 @@ def arange(
 ) -> Any:  # fmt: skip
     """start, start + step, ... up to (not including) end; int64 if all three are integers."""
     no_out("arange", out)
-    require_cpu(device)
     start, end = (0, start) if end is None else (start, end)
     start, end, step = (x.item() if is_tensor(x) else x for x in (start, end, step))
     if step == 0:
@@ -226,7 +233,7 @@ def arange(
         x = ops.mul(x, constant(step, (count,), wide))
     if start != 0:
         x = ops.add(x, constant(start, (count,), wide))
-    return finished(cast(x, dtype), requires_grad)
+    return created(cast(x, dtype), device, requires_grad)
 
 
 def linspace(
@@ -234,7 +241,6 @@ def linspace(
     requires_grad: bool = False,
 ) -> Any:  # fmt: skip
     """`steps` numbers from start to end, both included, at equal distances."""
-    require_cpu(device)
     start, end = (x.item() if is_tensor(x) else x for x in (start, end))
     if steps < 0:
         raise RuntimeError(f"number of steps must be non-negative, got {steps}")
@@ -243,7 +249,7 @@ def linspace(
     rising = ramp * gap + start  # counted from the nearer end, so that both ends are exact
     falling = (ramp - (steps - 1)) * gap + end
     x = ops.where(ramp < steps / 2, rising, falling)
-    return finished(cast(x, dtype or default_float()), requires_grad)
+    return created(cast(x, dtype or default_float()), device, requires_grad)
 
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, **options: Any) -> Any:
@@ -251,7 +257,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, **options: An
     dtype = options.pop("dtype", None) or default_float()
     exponents = linspace(start, end, steps, dtype=dt.float64)
     x = cast(ops.pow(constant(base, (steps,), dt.float64), exponents), dtype)
-    return finished(x, options.get("requires_grad", False))
+    return created(x, options.get("device"), options.get("requires_grad", False))
 
 
 def eye(
@@ -261,6 +267,5 @@ def eye(
     """An n x m matrix with ones on the diagonal, zeros elsewhere."""
     from .rearrange import eye_mask
 
-    require_cpu(device)
     mask = eye_mask(n, n if m is None else m)
-    return finished(cast(mask, dtype or default_float()), requires_grad)
+    return created(cast(mask, dtype or default_float()), device, requires_grad)

@@ -80,13 +80,18 @@ def reshaped(x: Any, shape: tuple[int, ...]) -> Any:
 
 def expand_to(x: Any, shape: tuple[int, ...]) -> Any:
     """`x` broadcast to `shape`, which it must fit."""
-    own = x.type_.shape
+    own = first = x.type_.shape
     if own == shape:
         return x
     if len(own) < len(shape):
         own = (1,) * (len(shape) - len(own)) + own
         x = ops.reshape(x, shape=own)
-    return x if own == shape else ops.expand(x, shape=shape)
+    if own == shape:
+        return x
+    x = ops.expand(x, shape=shape)
+    if not first:
+        x._made = True  # a 0-d tensor of the CPU goes with tensors of every device
+    return x
 
 
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:

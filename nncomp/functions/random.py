@@ -16,13 +16,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..device import require_cpu
 from ..inplace import assign
 from ..ir import DType, ops
 from ..ir import types as dt
 from ..random_state import next_key
 from .base import check_sizes, constant, default_float, is_tensor, like, no_out, shape_argument
-from .creation import _known, finished
+from .creation import _as, _known
+from .placing import created, placed
 from .promotion import cast, expand_to
 from .random_fill import Part, fill
 
@@ -94,30 +94,29 @@ def _request(name: str, size: tuple, options: dict) -> tuple:
     if "size" in options:
         size = (options.pop("size"),)
     rest = _known(name, options)
-    require_cpu(rest.get("device"))
-    return shape_argument(size), dtype, generator, rest.get("requires_grad", False)
+    return shape_argument(size), dtype, generator, rest
 
 
 def rand(*size: Any, **options: Any) -> Any:
     """Uniform numbers in [0, 1); keywords dtype, device, requires_grad, generator."""
-    shape, dtype, generator, requires_grad = _request("rand", size, options)
-    return finished(uniform(shape, dtype, generator), requires_grad)
+    shape, dtype, generator, rest = _request("rand", size, options)
+    return created(uniform(shape, dtype, generator), **rest)
 
 
 def randn(*size: Any, **options: Any) -> Any:
     """Normal numbers of mean 0 and deviation 1; keywords as rand()."""
-    shape, dtype, generator, requires_grad = _request("randn", size, options)
-    return finished(standard_normal(shape, dtype, generator), requires_grad)
+    shape, dtype, generator, rest = _request("randn", size, options)
+    return created(standard_normal(shape, dtype, generator), **rest)
 
 
 def rand_like(input: Any, **options: Any) -> Any:
     """rand() with the shape and dtype of `input`: one draw per element."""
-    return rand(tuple(input.shape), **{**options, "dtype": options.get("dtype") or input.dtype})
+    return rand(tuple(input.shape), **_as(input, options))
 
 
 def randn_like(input: Any, **options: Any) -> Any:
     """randn() with the shape and dtype of `input`."""
-    return randn(tuple(input.shape), **{**options, "dtype": options.get("dtype") or input.dtype})
+    return randn(tuple(input.shape), **_as(input, options))
 
 
 def randint(low: int, high: Any = None, size: Any = None, **options: Any) -> Any:
@@ -132,31 +131,31 @@ def randint(low: int, high: Any = None, size: Any = None, **options: Any) -> Any
     if high is None:
         low, high = 0, low
     dtype = options.pop("dtype", None) or dt.int64
-    shape, _, generator, requires_grad = _request("randint", (size,), options)
+    shape, _, generator, rest = _request("randint", (size,), options)
     x = integers(int(low), int(high), shape, generator)
-    return finished(cast(x, dtype), requires_grad)
+    return created(cast(x, dtype), **rest)
 
 
 def randint_like(input: Any, low: int, high: Any = None, **options: Any) -> Any:
     """randint() with the shape and dtype of `input`."""
     low, high = (0, low) if high is None else (low, high)
     dtype = options.pop("dtype", None) or input.dtype
-    return randint(low, high, tuple(input.shape), dtype=dtype, **options)
+    where = options.pop("device", None) or input.device
+    return randint(low, high, tuple(input.shape), dtype=dtype, device=where, **options)
 
 
 def randperm(n: int, *, dtype: DType | None = None, generator: Any = None, device: Any = None,
              requires_grad: bool = False) -> Any:  # fmt: skip
     """The integers 0 .. n - 1 in random order (the order of n random words)."""
-    require_cpu(device)
     order = ops.argsort(_words((n,), generator), axis=0, descending=False)
-    return cast(order, dtype or dt.int64)
+    return created(cast(order, dtype or dt.int64), device, requires_grad)
 
 
 def bernoulli(input: Any, p: float | None = None, *, generator: Any = None, out: Any = None) -> Any:
     """1 with probability `p` (or the elements of `input`), else 0, in the dtype of `input`."""
     no_out("bernoulli", out)
     wide = input.dtype if input.dtype.kind == "f" else default_float()
-    u = uniform(tuple(input.shape), wide, generator)
+    u = placed(uniform(tuple(input.shape), wide, generator), input.device)
     if p is None and input.dtype.kind != "f":
         raise RuntimeError("bernoulli() expects probabilities: a floating point tensor")
     return cast(ops.lt(u, ops.detach(input) if p is None else like(u, p)), input.dtype)
@@ -168,18 +167,18 @@ def normal(
 ) -> Any:  # fmt: skip
     """Normal numbers with mean and deviation from tensors, or from numbers for a `size`."""
     no_out("normal", out)
-    require_cpu(device)
     if not is_tensor(std) and std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     if size is not None:
         noise = standard_normal(shape_argument((size,)), dtype or default_float(), generator)
-        return finished(noise * std + mean, requires_grad)
+        return created(noise * std + mean, device, requires_grad)
     if is_tensor(mean) and is_tensor(std):
         shape, kind = (mean + std).shape, mean.dtype
     else:
         like_this = mean if is_tensor(mean) else std
         shape, kind = like_this.shape, like_this.dtype
-    return standard_normal(tuple(shape), kind, generator) * std + mean
+    noise = standard_normal(tuple(shape), kind, generator)
+    return placed(noise, (mean if is_tensor(mean) else std).device) * std + mean
 
 
 def multinomial(
@@ -199,11 +198,11 @@ def multinomial(
             raise RuntimeError(
                 "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
             )
-        u = uniform((*rows, n), weights.dtype, generator)
+        u = placed(uniform((*rows, n), weights.dtype, generator), weights.device)
         noise = ops.neg(ops.log(ops.neg(ops.log(ops.sub(like(u, 1.0), u)))))
         return topk(ops.log(weights) + noise, num_samples, -1).indices
     total = ops.cumsum(weights, axis=len(rows))
-    u = uniform((*rows, num_samples, 1), weights.dtype, generator)
+    u = placed(uniform((*rows, num_samples, 1), weights.dtype, generator), weights.device)
     bound = ops.reshape(total, shape=(*rows, 1, n))
     target = u * bound.narrow(-1, n - 1, 1)
     return (bound <= target).sum(-1).clamp(0, n - 1)

@@ -8,7 +8,8 @@ from typing import Any
 from ..ir import ops
 from ..ir import types as dt
 from .base import constant, create, default_float
-from .creation import _known, finished
+from .creation import _known
+from .placing import created
 from .promotion import cast
 from .special import i0
 from .unary import abs, cos, sqrt
@@ -27,7 +28,7 @@ def _ramp(name: str, length: int, periodic: bool, options: dict) -> tuple:
 
     def finish(x: Any) -> Any:
         value = constant(1, (length,), dtype) if length < 2 else cast(x, dtype)
-        return finished(value, rest.get("requires_grad", False))
+        return created(value, rest.get("device"), rest.get("requires_grad", False))
 
     return cast(places, dt.float64), max(end, 1), finish
 
