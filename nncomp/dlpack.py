@@ -15,7 +15,7 @@ import numpy as np
 from .ir.types import bfloat16
 from .tensor import Tensor
 
-CPU = (1, 0)
+CPU, GPU = (1, 0), (2, 0)
 UNSIGNED, BFLOAT = 1, 4
 OLDER, VERSIONED = b"dltensor", b"dltensor_versioned"
 READ_ONLY = 1
@@ -53,7 +53,7 @@ def _is_capsule(x: Any) -> bool:
     return type(x).__name__ == "PyCapsule"
 
 
-def _described(capsule: Any) -> tuple[_Tensor, bool]:
+def described(capsule: Any) -> tuple[_Tensor, bool]:
     """(the DLTensor of a capsule, in place; may its memory be written to); BufferError if used."""
     if _is_valid(capsule, OLDER):
         return _Tensor.from_address(_pointer(capsule, OLDER)), True
@@ -72,8 +72,17 @@ def capsule_of(array: np.ndarray, options: dict[str, Any]) -> Any:
     if array.dtype != bfloat16.numpy:
         return array.__dlpack__(**options)
     capsule = array.view(np.uint16).__dlpack__(**options)
-    _described(capsule)[0].code = BFLOAT
+    described(capsule)[0].code = BFLOAT
     return capsule
+
+
+def _device_of(source: Any) -> tuple[int, int]:
+    """Where the memory of a capsule, or of an object with the protocol, is; (0, 0) for others."""
+    if _is_capsule(source):
+        found, _ = described(source)
+        return found.device_type, found.device_id
+    ask = getattr(source, "__dlpack_device__", None)
+    return (0, 0) if ask is None else tuple(map(int, ask()))
 
 
 class _Exporter:
@@ -86,17 +95,14 @@ class _Exporter:
         capsule = self.source
         if not _is_capsule(capsule):
             capsule = capsule.__dlpack__(**options)
-        found, self.writeable = _described(capsule)
+        found, self.writeable = described(capsule)
         self.is_bfloat16 = (found.code, found.bits, found.lanes) == (BFLOAT, 16, 1)
         if self.is_bfloat16:
             found.code = UNSIGNED
         return capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        if _is_capsule(self.source):
-            found, _ = _described(self.source)
-            return found.device_type, found.device_id
-        return self.source.__dlpack_device__()
+        return _device_of(self.source)
 
 
 class _Writeable:
@@ -124,6 +130,12 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
 
         made = from_interface(ext_tensor)
         return made.clone() if copy else made
+    if _device_of(ext_tensor) == GPU:
+        from .cuda.capsules import from_capsule
+
+        is_capsule = _is_capsule(ext_tensor)
+        made = from_capsule(ext_tensor if is_capsule else ext_tensor.__dlpack__())
+        return made.clone() if copy else made
     require_cpu(device)
     exporter = _Exporter(ext_tensor)
     if not _is_capsule(ext_tensor) and not hasattr(ext_tensor, "__dlpack__"):
@@ -146,4 +158,4 @@ def to_dlpack(tensor: Tensor) -> Any:
     return tensor.__dlpack__()
 
 
-__all__ = ["capsule_of", "from_dlpack", "to_dlpack"]
+__all__ = ["capsule_of", "described", "from_dlpack", "to_dlpack"]

@@ -56,10 +56,13 @@ class ValueMethods:
     def __dlpack__(self, **options: Any) -> Any:
         """A DLPack capsule on this memory (torch.from_dlpack, np.from_dlpack but for bfloat16)."""
         if self.device.type == "cuda":
-            raise BufferError(
-                "a tensor on cuda gives no DLPack capsule; other libraries can share its memory by "
-                "__cuda_array_interface__ (torch.as_tensor(x, device='cuda'))"
-            )
+            from .cuda.capsules import capsule_on
+
+            if self.requires_grad:
+                raise RuntimeError(
+                    "Can't export tensors that require gradient, use tensor.detach()"
+                )
+            return capsule_on(self._data, options)
         from .dlpack import capsule_of
 
         return capsule_of(self.numpy(), options)

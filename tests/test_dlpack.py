@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nncomp
-from nncomp.dlpack import _described as described
+from nncomp.dlpack import described
 from nncomp.utils import dlpack
 
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32",

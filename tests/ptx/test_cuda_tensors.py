@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import nncomp
 from nncomp import nn
 from nncomp.cuda.memory import CudaArray
+from nncomp.dlpack import described
 from nncomp.trace_error import TraceError
 
 MIXED = "Expected all tensors to be on the same device, but found at least two devices, cuda:0"
@@ -201,9 +203,36 @@ def test_exchange_of_memory():
         assert shared.device == y.device
     assert y.tolist() == [[2.0] * 3] * 2
     assert y.__dlpack_device__() == (2, 0)
-    with pytest.raises(BufferError, match="__cuda_array_interface__"):
-        y.__dlpack__()
     assert not hasattr(nncomp.zeros(2), "__cuda_array_interface__")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "bool"])
+def test_dlpack_capsules_share_gpu_memory(dtype):
+    y = nncomp.arange(6).reshape(2, 3).to(getattr(nncomp, dtype)).cuda()
+    shared = nncomp.from_dlpack(y.__dlpack__(stream=1, max_version=(1, 0)))
+    assert (shared.device, shared.dtype, shared.tolist()) == (y.device, y.dtype, y.tolist())
+    shared.zero_()
+    assert not y.cpu().any()
+    del y  # the capsule keeps the memory
+    assert shared.add(1).cpu().to(nncomp.int64).tolist() == [[1] * 3] * 2
+
+
+def test_dlpack_capsules_that_do_not_fit():
+    y = nncomp.ones(2, device="cuda")
+    with pytest.raises(BufferError, match="copies nothing"):
+        y.__dlpack__(copy=True)
+    with pytest.raises(BufferError, match="copies nothing"):
+        y.__dlpack__(dl_device=(1, 0))
+    capsule = y.__dlpack__()
+    described(capsule)[0].lanes = 4
+    with pytest.raises(TypeError, match="4 lanes"):
+        nncomp.from_dlpack(capsule)
+    capsule = nncomp.ones(2, 3, device="cuda").__dlpack__()
+    (ctypes.c_int64 * 2).from_address(described(capsule)[0].strides)[0] = 7
+    with pytest.raises(BufferError, match="not contiguous"):
+        nncomp.from_dlpack(capsule)
+    with pytest.raises(RuntimeError, match="detach"):
+        y.requires_grad_().__dlpack__()
 
 
 def test_memory_is_given_back():
