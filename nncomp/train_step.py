@@ -32,6 +32,7 @@ from .program_cache import ProgramCache
 from .signature import signature
 from .tensor import Tensor
 from .trace_error import TraceError
+from .train_arguments import check_gradients, check_step_arguments
 from .train_resident import OnDevice
 
 
@@ -70,7 +71,11 @@ def compile_train_step(
 
     With `accumulate`, that many calls add up their gradients, and the last of them updates; divide
     the loss by it for the gradient of a mean.
+
+    Raises TypeError for a model that is no Module and other arguments of a wrong kind, and
+    ValueError at the first call if the loss depends on no parameter of the optimizer.
     """
+    check_step_arguments(model, loss_fn, optimizer, before_update)
     check_options(backend, threads)
     options = dict(options or {})
     if memory_limit is not None:
@@ -295,6 +300,7 @@ class _StepBody:
         with enable_grad():
             scaled = scaling.loss(loss)
         grads = autograd.grad(scaled, params, allow_unused=True)
+        check_gradients(params, grads)
         totals = step.accumulation.add(params, grads)
         if not step.accumulation.is_last:
             return

@@ -137,7 +137,7 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
     """Compile a graph for this machine; `constant` inputs may be prepared once (see
     Runner.prepare).
     """
-    from .cache import default_cache
+    from ..cache import default_cache
 
     target, cache = host_target(), default_cache()
     context = contextvars.copy_context()  # the switches as they are now

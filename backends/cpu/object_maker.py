@@ -17,8 +17,8 @@ from typing import Any
 
 from nncomp.ir.watch import tell
 
+from ..cache import ObjectCache, default_cache
 from . import jit
-from .cache import ObjectCache, default_cache, object_key
 from .target import KERNELS, Target
 from .threads import get_num_threads
 
@@ -38,7 +38,7 @@ class ObjectMaker:
 
     def add(self, text: str, effort: int = KERNELS) -> int:
         """Have a module compiled; returns its number, the same one for equal modules."""
-        key = object_key(text, self.target, effort=effort)
+        key = jit.object_key(text, self.target, effort=effort)
         number = self.numbers.setdefault(key, len(self.jobs))
         if number == len(self.jobs):
             self.jobs.append(self._start(key, text, effort))

@@ -18,6 +18,7 @@ from nncomp.ir.passes.run import PassError, announce_passes, dump_text, run_pipe
 from nncomp.ir.program import Program
 from nncomp.ir.unpack import Steps, unpack_steps
 
+from ..loop_bodies import packed_for_kernels
 from . import pipeline
 from .codegen import program_modules, run_nanoseconds
 from .prepare_parts import cut, read_last, touched
@@ -54,9 +55,7 @@ class Stages:
         optimized = without_bounds(optimized)
         self.prepared: Stages | None = None
         if constant:
-            prepare, optimized = split_prepare(
-                optimized, constant, pipeline.packed_for_kernels(optimized)
-            )
+            prepare, optimized = split_prepare(optimized, constant, packed_for_kernels(optimized))
             if prepare.outputs:
                 self.prepared = Stages(prepare, (), target, label + "prepare_", add, True)
         self.fused_graph = self._kernels(optimized, label)

@@ -21,7 +21,7 @@ from nncomp.ir.op import OPS
 from nncomp.ir.types import DType, TensorType, dtype_of_name
 from nncomp.ir.unpack import Steps
 
-from .cache import ObjectCache
+from ..cache import ObjectCache
 from .sources import source_digest
 from .target import Target, versions
 

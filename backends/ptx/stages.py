@@ -18,7 +18,7 @@ from nncomp.ir.passes.run import dump_text, run_pipeline
 from nncomp.ir.program import LoopStep, Place, Program, Step
 from nncomp.ir.types import TensorType
 
-from ..cpu.pipeline import packed_for_kernels
+from ..loop_bodies import packed_for_kernels
 from .assemble import ptx_text
 from .codegen import kernel_code
 from .kernel import Code, Facts

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from nncomp.ir.graph import Node
 from nncomp.ir.index import Index, linear, unravel
 
-from .layout_product import Walk, at, loops
+from ..walks import Walk, at, loops
 
 
 class Joined:
