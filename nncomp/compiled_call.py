@@ -47,7 +47,7 @@ def trace_guarded(
     """A recording of `run`, with a guard on what `functions` read; TraceError if they change it."""
     modules = root.modules() if root is not None else ()
     objects = [v for v in (*args, *kwargs.values()) if _has_state(v)]
-    names = NamesGuard([*functions, *(m.forward for m in modules)], objects)
+    names = NamesGuard([*functions, *(f for m in modules for f in _functions_of(m))], objects)
     with _tracing, _no_foreign_draws():
         try:
             traced = trace_call(run, args, kwargs, root, share_results)
@@ -60,8 +60,16 @@ def trace_guarded(
         finally:
             if names.check() is not None:
                 names.restore()
-    names.follow([g.module.forward for g in traced.guards if isinstance(g, ModuleGuard)])
+    met = [g.module for g in traced.guards if isinstance(g, ModuleGuard)]
+    names.follow([f for module in met for f in _functions_of(module)])
     return traced, names
+
+
+def _functions_of(module: Any) -> list[Callable]:
+    """What runs when a module is called."""
+    kinds = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+    fields = module.__dict__
+    return [module.forward, *(hook for kind in kinds for hook in fields.get(kind, {}).values())]
 
 
 @contextmanager

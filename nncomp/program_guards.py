@@ -20,11 +20,12 @@ class GlobalHooksGuard(Guard):
         self.hooks = self._hooks()
 
     def _hooks(self) -> list[Any]:
-        return [*GLOBAL.forward_pre.values(), *GLOBAL.forward.values()]
+        hooks = (GLOBAL.forward_pre, GLOBAL.forward, GLOBAL.backward_pre, GLOBAL.backward)
+        return [hook for kind in hooks for hook in kind.values()]
 
     def check(self) -> str | None:
         """None if there are the same hooks."""
-        if not (self.hooks or GLOBAL.forward_pre or GLOBAL.forward):
+        if not (self.hooks or GLOBAL.around_call()):
             return None
         return None if self._hooks() == self.hooks else "the global module hooks changed"
 
