@@ -191,13 +191,13 @@ class _StepProgram:
             self._values: list[Any] = []
             self.hooks = self._tensor_hooks()
             sources = list(self._state_sources())
-            self.guards = all_guards(self.traced, names, sources)
             self.graph = self.traced.graph
             self.binding = Binding(self.traced, sources)
             traced_at = time.perf_counter()
-            self.runner = backend_for(
-                step.backend, step.options, [*self.traced.captures, *self._leaves(args)]
-            ).compile(self.graph)
+            tensors = [*self.traced.captures, *self._leaves(args)]
+            backend, more = backend_for(step.backend, step.options, tensors)
+            self.guards = all_guards(self.traced, names, sources, more)
+            self.runner = backend.compile(self.graph)
         outputs = zip(self.graph.outputs, self.graph.output_names, strict=True)
         self.types = [node.type for node, name in outputs if not name]
         self.simple = only_output(self.traced.structure)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from nncomp.ir.debug import debug
 from nncomp.ir.graph import Graph
 from nncomp.ir.passes import split_prepare
-from nncomp.ir.passes.index_checks import index_checks, without_bounds
+from nncomp.ir.passes.index_checks import run_checked
 from nncomp.ir.passes.plan import plan_program
 from nncomp.ir.passes.recompute import MemoryLimitError
 from nncomp.ir.passes.run import PassError, announce_passes, dump_text, run_pipeline
@@ -47,12 +47,11 @@ class Stages:
         runs_once: bool = False,
     ):
         self.graph = graph
-        optimized = run_pipeline(graph, pipeline.cpu_pipeline(target, tuple(constant)), label=label)
-        check_graph, self.checks = index_checks(optimized)
+        passes = pipeline.cpu_pipeline(target, tuple(constant))
+        optimized, check_graph, self.checks = run_checked(graph, passes, label)
         self.checker: Stages | None = None
         if check_graph is not None:
             self.checker = Stages(check_graph, (), target, label + "checks_", add)
-        optimized = without_bounds(optimized)
         self.prepared: Stages | None = None
         if constant:
             prepare, optimized = split_prepare(optimized, constant, packed_for_kernels(optimized))
