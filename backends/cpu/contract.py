@@ -23,6 +23,7 @@ SIZES = {"float": 4, "double": 8, "half": 2, "bfloat": 2, PAIR: 4}
 WAY, WAYS = 4096, 8  # first-level cache: bytes after which addresses meet again; lines that fit
 PAGE = 4096
 LARGE = 16 << 20  # bytes of an operand that the third-level cache hardly keeps
+SECOND_CACHE = 1 << 20  # bytes that the second-level cache of a core holds, or less
 FIRST_CACHE = 16 * 1024  # bytes of b to keep in the first-level cache
 # bytes of b a cycle that come from the second-level cache, and from beyond it: the first time, and
 # again for each row tile
@@ -193,10 +194,12 @@ def wants_packed(contraction: Contraction, target: Target) -> bool:
     steps = [d.dim.b for d in merge(spec.k) if d.dim.extent > 1]
     # Rows of b a page apart are slow to walk down, and they crowd into few sets of the cache: the
     # loss is 5 % for short columns, 25 % for long ones and up to 90 % where b comes from far, and
-    # the copy costs as much as some 50 rows.
-    far = bool(steps) and abs(steps[-1]) * SIZES[spec.b_type] >= PAGE
+    # the copy costs as much as some 50 rows. Rows half a page apart meet in the second-level cache
+    # where all of them are more than it holds: 6 %.
+    apart = abs(steps[-1]) * SIZES[spec.b_type] if steps else 0
+    far = apart >= PAGE or (apart >= PAGE // 2 and apart * spec.depth >= 2 * SECOND_CACHE)
     large = spec.n * spec.depth * SIZES[spec.b_type] >= LARGE
-    rows = 96 if large else 256 if spec.depth > 1024 else 1024
+    rows = 96 if large else 256 if spec.depth > 1024 and apart >= PAGE else 1024
     return not spec.panel and far and spec.rows >= rows
 
 
