@@ -27,6 +27,7 @@ from .contract import PAIR, Contraction, Dim, Plan, make_plan
 from .contract_emit import emit_contraction
 
 LONG = 12  # vector instructions of an epilogue that becomes a function
+FAR = 1 << 20  # bytes read and written by an epilogue that are no longer in the near caches
 
 
 def contraction_of(extra: Contract) -> Contraction:
@@ -90,12 +91,16 @@ class ContractKernel(ArgExpressions):
         self.hoist(self.fixed)
         if self.is_long:
             self.fill_frame()
-        if self.is_long and self.extra.loops[-1] is not None:
-            fetch = self._fetch
-            emit_contraction(self.e, self.plan, a, b, begin, end, self._call_finisher, fetch)
-        else:
-            finish = self._call_finisher if self.is_long else self._finish
-            emit_contraction(self.e, self.plan, a, b, begin, end, finish)
+        finish = self._call_finisher if self.is_long else self._finish
+        fetch = self._fetch if self.wants_fetch() else None
+        emit_contraction(self.e, self.plan, a, b, begin, end, finish, fetch)
+
+    def wants_fetch(self) -> bool:
+        """Whether a tile asks for the lines that its epilogue will touch: where they are far."""
+        if self.extra.loops[-1] is None:
+            return False
+        buffers = {x.slot: x.type for x, _, _ in self.streams}
+        return self.is_long or sum(t.size * t.dtype.itemsize for t in buffers.values()) >= FAR
 
     def finishers(self) -> list[str]:
         """The functions that `write` calls."""
