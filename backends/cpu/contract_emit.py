@@ -21,6 +21,8 @@ from nncomp.backends.llvm import Emitter, Value, vector_type
 Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None], None]
 Fetch = Callable[[Emitter, list[Value], list[Value], Value], None]
 
+LINE, PAGE = 64, 4096  # bytes
+PIECE, MOST_LINES = 512, 64  # bytes of a row in one piece, lines of all rows, to fetch ahead
 SHARES = 8  # parts of a sum's walk between which a tile's prefetches are spread
 
 
@@ -250,11 +252,28 @@ def _nest(e: Emitter, dims: Sequence[Dim], plan: Plan, a: Value, b: Value, sums,
     dim, *others = dims
     with e.loop(0, dim.extent, carry=[a, b, *sums], hint="k") as loop:
         a, b, *inside = loop.carry
+        _fetch_next_block(e, plan, dim, others, a, rows)
         _, _, *inside = _nest(e, others, plan, a, b, inside, rows, columns)
         a = e.gep(plan.spec.a_type, a, dim.a)
         b = e.gep(plan.spec.b_type, b, dim.b)
         loop.next(a, b, *inside)
     return loop.result
+
+
+def _fetch_next_block(e: Emitter, plan: Plan, dim: Dim, others: Sequence[Dim], a: Value, rows):
+    """Prefetch what the next turn of a sum's loop reads of a, where the rows of a are cut in short
+    pieces that lie far apart: hardware does not guess that."""
+    size = SIZES[plan.spec.a_type]
+    if len(others) != 1 or others[0].a != 1 or dim.a * size < PAGE:
+        return
+    piece = others[0].extent * size
+    if piece > PIECE:
+        return
+    parts = (*range(0, piece, LINE), piece - 1)
+    lines = {(row * size + at) // LINE for row in rows for at in parts}
+    for line in sorted(lines) if len(lines) <= MOST_LINES else ():
+        place = e.gep(plan.spec.a_type, a, dim.a + line * LINE // size)
+        e.call_void("llvm.prefetch.p0", place, *(Value(str(k), "i32") for k in (0, 3, 1)))
 
 
 def _step(e: Emitter, plan: Plan, a: Value, b: Value, sums, rows, columns) -> list[Value]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nncomp.ir.cost import scalar_cost
-from nncomp.ir.index import Var
+from nncomp.ir.index import Index, Quotient, Remainder, Var
 from nncomp.ir.loops import (
     Accumulator,
     Buffer,
@@ -102,6 +102,18 @@ class ContractKernel(ArgExpressions):
         buffers = {x.slot: x.type for x, _, _ in self.streams}
         return self.is_long or sum(t.size * t.dtype.itemsize for t in buffers.values()) >= FAR
 
+    def place(self, buffer, index: Index) -> Value:
+        """Where lanes lie; they start at multiples of their number, so that none of them crosses
+        the end of a panel, and the panel is the same for all."""
+        lanes = self.lanes
+        if lanes is None or not _in_one_panel(index, lanes):
+            return super().place(buffer, index)
+        base = Var(f"{lanes.var.name}_base", lanes.var.extent)
+        self.enter({base: lanes.base})
+        place = super().place(buffer, index.substitute({lanes.var: Index.of(base)}))
+        self.leave()
+        return place
+
     def finishers(self) -> list[str]:
         """The functions that `write` calls."""
         return list(self._functions.values())
@@ -187,6 +199,20 @@ class ContractKernel(ArgExpressions):
         self.e.declarations |= e.declarations
         self.e.globals |= e.globals
         return e.function(f"internal void {name}({', '.join(map(str, inside))})")
+
+
+def _in_one_panel(index: Index, lanes: Lanes) -> bool:
+    """Whether an index is j // w and j % w of the lanes' variable j and neighbours go up by one."""
+    column, step = Index.of(lanes.var), 0
+    for atom, factor in index.terms:
+        if lanes.var not in atom.vars:
+            continue
+        if not isinstance(atom, (Quotient, Remainder)):
+            return False
+        if atom.of != column or atom.by % lanes.count:
+            return False
+        step += factor if isinstance(atom, Remainder) else 0
+    return step == 1
 
 
 def _fixed(values: list[Expr]) -> list[Expr]:

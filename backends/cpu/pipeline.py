@@ -19,6 +19,7 @@ from nncomp.ir.passes.split_reductions import split_reductions
 
 from .layout import lower_contractions
 from .layout_attention import fuse_attention
+from .layout_panels import keep_panels
 from .target import Target
 
 Pass = Callable[[Graph], Graph]
@@ -40,7 +41,16 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
     def scan_bodies(graph: Graph) -> Graph:
         return lower_bodies(graph, target)
 
-    return [*PIPELINE, scan_bodies, attention, choose_layout, sink_permutes, simplify, cse]
+    return [
+        *PIPELINE,
+        scan_bodies,
+        attention,
+        choose_layout,
+        sink_permutes,
+        simplify,
+        cse,
+        keep_panels,
+    ]
 
 
 def kernel_pipeline() -> list[Pass]:

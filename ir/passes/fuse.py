@@ -20,6 +20,7 @@ from ..cost import node_cost
 from ..graph import Graph, Node, build_node, input_node
 from ..lower import CENTERS
 from ..op import OPS, Creation, Elementwise, Movement
+from ..panels import written_in_panels
 from .groups import SCATTER, Group
 from .order import is_alias
 
@@ -59,7 +60,7 @@ class Fusion:
 
     def _place(self, node: Node) -> None:
         readers = self._reader_groups(node)
-        if node in self.in_memory:
+        if node in self.in_memory or self._is_stored_in_panels(node, readers):
             self._start(node)
             return
         if is_view(node):
@@ -81,6 +82,12 @@ class Fusion:
                     self._add(node, group)
                     return
         self._start(node)
+
+    def _is_stored_in_panels(self, node: Node, readers: list[Group]) -> bool:
+        """Whether a product's kernel writes these panels, for others to read what it wrote."""
+        if not any(g.reads_memory(node) for g in readers):
+            return False
+        return written_in_panels(node, self.users) is not None
 
     def _repeat(self, node: Node, readers: list[Group]) -> list[Group]:
         """Compute a light node in every kernel that reads it; returns those that cannot."""
@@ -108,7 +115,7 @@ class Fusion:
             self._start(node)
 
     def _start(self, node: Node) -> None:
-        group = Group(node, self.alone)
+        group = Group(node, self.alone, written_in_panels(node, self.users))
         group.position = len(self.groups)
         self.groups.append(group)
         self._add(node, group)

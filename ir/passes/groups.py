@@ -35,9 +35,12 @@ def is_reduction(node: Node) -> bool:
 
 
 class Group:
-    """Nodes that become one kernel; `outputs` are those read outside, the root first."""
+    """Nodes that become one kernel; `outputs` are those read outside, the root first.
 
-    def __init__(self, root: Node, alone: frozenset[str] = frozenset()):
+    A root may be the panels of a `matrix`, over which the loops run then.
+    """
+
+    def __init__(self, root: Node, alone: frozenset[str] = frozenset(), matrix: Node | None = None):
         self.root, self.alone = root, alone
         self.members: dict[Node, None] = {}
         self.outside: dict[Node, None] = {}  # what members read that is no member
@@ -49,8 +52,9 @@ class Group:
         self.code = self.repeated = self.work = 0
         self.position = 0  # in the list of groups
         self.domain: tuple[Var, ...] = ()
-        self.is_framed = self.kind == "map" and is_frame(root)
-        self.inner = root.inputs[0] if self.is_framed else root  # what the loops run over
+        frame = root.inputs[0] if self.kind == "map" and is_frame(root) else None
+        self.is_framed = frame is not None or matrix is not None
+        self.inner = matrix or frame or root  # what the loops run over
         if isinstance(root.type, TensorType):
             self.domain, self.idx = domain_of(self.inner.type.shape)
         self.reads = Reads(self.domain)
