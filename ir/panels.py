@@ -15,8 +15,8 @@ from math import prod
 from .graph import Graph, Node
 from .index import linear
 from .loops import Kernel, Store
-from .lower import LOWERINGS, domain_of
-from .op import Elementwise
+from .lower import LOWERINGS, NotFusible, domain_of, positions
+from .op import Elementwise, Movement, Reduction
 
 CHAIN = 64  # nodes between a product and its panels that are looked at
 
@@ -46,27 +46,34 @@ def written_in_panels(node: Node, users: Mapping[Node, Sequence[Node]]) -> Node 
 
 def comes_from_product(matrix: Node) -> bool:
     """Whether elementwise nodes alone lie between a contraction of the same shape and `matrix`."""
-    stack, seen = [matrix], {matrix}
-    while stack and len(seen) < CHAIN:
+    stack, seen, found = [matrix], {matrix}, False
+    while stack:
         node = stack.pop()
-        if node.name == "contract":
-            return True
-        if isinstance(node.op, Elementwise):
-            following = [x for x in node.inputs if x.shape == matrix.shape and x not in seen]
+        if isinstance(node.op, Reduction) or len(seen) > CHAIN:
+            return False
+        found = found or (node.name == "contract" and node.shape == matrix.shape)
+        if isinstance(node.op, (Elementwise, Movement)):
+            following = [x for x in node.inputs if x not in seen]
             stack += following
             seen.update(following)
-    return False
+    return found
 
 
 def is_in_panels(body: Graph, kind: str) -> bool:
     """Whether the loops of a group are those of a matrix whose panels are its first result.
 
-    A group without its product, whose further results lie like the panels, has the panels' loops.
+    A group that got no product has the panels' own loops, if all its results can be had there.
     """
-    matrix = panels_of(body.outputs[0])
-    if matrix is None or kind not in ("map", "contract"):
+    panels, *others = body.outputs
+    if kind not in ("map", "contract") or panels_of(panels) is None:
         return False
-    return kind == "contract" or any(x.shape == matrix.shape for x in body.outputs[1:])
+    if kind == "contract" or not others:
+        return kind == "contract"
+    try:
+        positions(body, *domain_of(panels.shape))
+    except NotFusible:
+        return True
+    return False
 
 
 def lower_panels(body: Graph, kind: str, name: str) -> Kernel:

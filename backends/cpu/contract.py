@@ -194,10 +194,12 @@ def wants_packed(contraction: Contraction, target: Target) -> bool:
     # Rows of b a page apart are slow to walk down, and they crowd into few sets of the cache: the
     # loss is 5 % for short columns, 25 % for long ones and up to 90 % where b comes from far, and
     # the copy costs as much as some 50 rows.
-    far = bool(steps) and abs(steps[-1]) * SIZES[spec.b_type] >= PAGE
+    apart = abs(steps[-1]) * SIZES[spec.b_type] if steps else 0
     large = spec.n * spec.depth * SIZES[spec.b_type] >= LARGE
     rows = 96 if large else 256 if spec.depth > 1024 else 1024
-    return not spec.panel and far and spec.rows >= rows
+    if apart < PAGE:  # a long walk still loses 3 %
+        rows = 1024 if apart >= PAGE // 4 and spec.depth >= 2048 else math.inf
+    return not spec.panel and spec.rows >= rows
 
 
 def make_plan(contraction: Contraction, target: Target) -> Plan:

@@ -38,8 +38,16 @@ def is_light(node: Node) -> bool:
     """One cheap operation on one value of the node's size: reading the operand is as good."""
     if not isinstance(node.op, Elementwise) or node_cost(node) > LIGHT or not node.inputs:
         return False
-    large = {x for x in node.inputs if x.type.size * 8 > node.type.size}
+    shown = [_expanded(x) for x in node.inputs]
+    large = {x for x in shown if x.type.size * 8 > node.type.size}
     return len(large) <= 1 and all(x.type.nbytes <= 2 * node.type.nbytes for x in large)
+
+
+def _expanded(node: Node) -> Node:
+    """What an expand repeats."""
+    while node.name == "expand":
+        (node,) = node.inputs
+    return node
 
 
 class Fusion:
