@@ -17,6 +17,7 @@ from .graph import Graph, Node, input_node, rebuild
 from .loops import Buffer, Kernel, Store
 from .lower import lower_map, lower_node
 from .op import attribute_key
+from .panels import is_in_panels, lower_panels
 from .pieces import Piece, concat_pieces, lower_piece, piece_body
 from .types import TensorType
 
@@ -51,7 +52,9 @@ def calls_of(node: Node) -> tuple[KernelCall, ...]:
         body, offsets = _without_offsets(body)
         node = Node(node.op, node.inputs, {"body": body, "kind": kind}, node.type, node.loc)
     key = (kind, structure_key(body))
-    if kind == "map" and is_abreast(body.outputs[0]):
+    if is_in_panels(body, kind):
+        kernel = _cached(key, body.name, lambda name: lower_panels(body, kind, name))
+    elif kind == "map" and is_abreast(body.outputs[0]):
         kernel = _cached(key, body.name, lambda name: lower_abreast(body, name))
     elif frame is None:
         kernel = _cached(key, body.name, lambda name: lower_node(node, name))

@@ -8,16 +8,22 @@ writes the epilogue and the store right there, while they are still in registers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from math import prod
 from typing import NamedTuple
 
-from nncomp.backends.cpu.contract import PAIR, SIZES, Plan, Run, live_lanes, row_offsets
+from nncomp.backends.cpu.contract import PAIR, SIZES, Dim, Plan, Run, live_lanes, row_offsets
 from nncomp.backends.cpu.contract_index import Index, add, dot, each, high, low, mul, unravel, value
 from nncomp.backends.llvm import Emitter, Value, vector_type
 
 Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None], None]
 Fetch = Callable[[Emitter, list[Value], list[Value], Value], None]
+
+LINE, PAGE = 64, 4096  # bytes
+PIECE, MOST_LINES = 512, 64  # bytes of a row in one piece, lines of all rows, to fetch ahead
+SHARES = 8  # parts of a sum's walk between which a tile's prefetches are spread
 
 
 class _Column(NamedTuple):
@@ -142,14 +148,40 @@ def _row_writer(e: Emitter, plan: Plan, unit: _Unit, run: Run, columns: Run, fir
                 for column in vectors:
                     yield m, value(add(e, n, column.at)), column
 
+        ask = None
         if unit.fetch:
-            for m, where, _ in places():
-                unit.fetch(e, unit.batch, m, where)
-        sums = _accumulate(e, plan, a, unit.b, list(rows.values()), vectors)
+            inside = [run.live, *(d.extent for d in dims[plan.cut + 1 :])]
+            tile_at = _Tile(plan, outer, start, n, inside, len(vectors))
+            ask = partial(_ask, e, unit, tile_at)
+        sums = _accumulate(e, plan, a, unit.b, list(rows.values()), vectors, ask)
         for m, where, column in places():
             unit.finish(e, sums.pop(0), unit.batch, m, where, column.mask)
 
     return write
+
+
+class _Tile(NamedTuple):
+    """Where the results of a tile lie: indices of the dims before the cut one, the first index of
+    that one, the first column; and extents: of the dims from the cut one on, and vectors a row."""
+
+    plan: Plan
+    outer: list[Index]
+    start: Index
+    column: Index
+    inside: list[int]
+    vectors: int
+
+
+def _ask(e: Emitter, unit: _Unit, tile: _Tile, turn: Index, turns: int) -> None:
+    """Prefetch one of `turns` shares of what the epilogue of a tile will need."""
+    count = prod(tile.inside) * tile.vectors
+    share = -(-count // turns)
+    for k in range(share):
+        place = low(e, add(e, mul(e, turn, share), k), count - 1)
+        first, *rest, vector = unravel(e, place, [*tile.inside, tile.vectors])
+        m = _m_indices(e, tile.plan, [*tile.outer, add(e, tile.start, first), *rest])
+        n = add(e, tile.column, mul(e, vector, tile.plan.lanes))
+        unit.fetch(e, unit.batch, m, value(n))
 
 
 def _vectors(plan: Plan, run: Run) -> list[_Column]:
@@ -188,27 +220,60 @@ def _move(e: Emitter, element: str, pointer: Value, offset: Index) -> Value:
 
 
 def _accumulate(
-    e: Emitter, plan: Plan, a: Value, b: Value, rows: list[int], columns: list[_Column]
+    e: Emitter, plan: Plan, a: Value, b: Value, rows: list[int], columns: list[_Column], ask=None
 ) -> list[Value]:
-    """The sums over k of a tile, row by row."""
+    """The sums over k of a tile, row by row; `ask(turn, turns)` prefetches a share of what the
+    epilogue will need."""
     sums = [e.const(vector_type(plan.scalar, column.lanes), 0) for column in columns] * len(rows)
-    if not plan.spec.depth:
-        return sums
-    return _nest(e, plan, 0, a, b, sums, rows, columns)
+    turns = _turns(plan.k[0].extent) if plan.k and plan.spec.depth else 1
+    if ask is None or turns == 1:
+        if ask is not None:
+            ask(0, 1)
+        return _nest(e, plan.k, plan, a, b, sums, rows, columns)[2:] if plan.spec.depth else sums
+    first, *others = plan.k
+    with e.loop(0, turns, carry=[a, b, *sums], hint="part") as loop:
+        ask(loop.index, turns)
+        a, b, *sums = loop.carry
+        dims = (first._replace(extent=first.extent // turns), *others)
+        loop.next(*_nest(e, dims, plan, a, b, sums, rows, columns))
+    return loop.result[2:]
 
 
-def _nest(e: Emitter, plan: Plan, level: int, a: Value, b: Value, sums, rows, columns):
-    """The k loops from `level` inwards."""
-    if level == len(plan.k):
-        return _step(e, plan, a, b, sums, rows, columns)
-    dim = plan.k[level]
+def _turns(extent: int) -> int:
+    """Shares of about equal length that a loop is cut in; 1 where it cannot be."""
+    likely = (*range(SHARES, 2 * SHARES), *range(SHARES - 1, 3, -1))
+    return next((n for n in likely if extent % n == 0), 1)
+
+
+def _nest(e: Emitter, dims: Sequence[Dim], plan: Plan, a: Value, b: Value, sums, rows, columns):
+    """The k loops over `dims`: where a and b are behind them, and the sums."""
+    if not dims:
+        return [a, b, *_step(e, plan, a, b, sums, rows, columns)]
+    dim, *others = dims
     with e.loop(0, dim.extent, carry=[a, b, *sums], hint="k") as loop:
         a, b, *inside = loop.carry
-        inside = _nest(e, plan, level + 1, a, b, inside, rows, columns)
+        _fetch_next_block(e, plan, dim, others, a, rows)
+        _, _, *inside = _nest(e, others, plan, a, b, inside, rows, columns)
         a = e.gep(plan.spec.a_type, a, dim.a)
         b = e.gep(plan.spec.b_type, b, dim.b)
         loop.next(a, b, *inside)
-    return loop.result[2:]
+    return loop.result
+
+
+def _fetch_next_block(e: Emitter, plan: Plan, dim: Dim, others: Sequence[Dim], a: Value, rows):
+    """Prefetch what the next turn of a sum's loop reads of a, where the rows of a are cut in short
+    pieces that lie far apart: hardware does not guess that."""
+    size = SIZES[plan.spec.a_type]
+    if len(others) != 1 or others[0].a != 1 or dim.a * size < PAGE:
+        return
+    piece = others[0].extent * size
+    if piece > PIECE:
+        return
+    parts = (*range(0, piece, LINE), piece - 1)
+    lines = {(row * size + at) // LINE for row in rows for at in parts}
+    for line in sorted(lines) if len(lines) <= MOST_LINES else ():
+        place = e.gep(plan.spec.a_type, a, dim.a + line * LINE // size)
+        e.call_void("llvm.prefetch.p0", place, *(Value(str(k), "i32") for k in (0, 3, 1)))
 
 
 def _step(e: Emitter, plan: Plan, a: Value, b: Value, sums, rows, columns) -> list[Value]:

@@ -20,6 +20,7 @@ from ..cost import node_cost
 from ..graph import Graph, Node, build_node, input_node
 from ..lower import CENTERS
 from ..op import OPS, Creation, Elementwise, Movement
+from ..panels import written_in_panels
 from .groups import SCATTER, Group
 from .order import is_alias
 
@@ -37,8 +38,16 @@ def is_light(node: Node) -> bool:
     """One cheap operation on one value of the node's size: reading the operand is as good."""
     if not isinstance(node.op, Elementwise) or node_cost(node) > LIGHT or not node.inputs:
         return False
-    large = {x for x in node.inputs if x.type.size * 8 > node.type.size}
+    shown = [_expanded(x) for x in node.inputs]
+    large = {x for x in shown if x.type.size * 8 > node.type.size}
     return len(large) <= 1 and all(x.type.nbytes <= 2 * node.type.nbytes for x in large)
+
+
+def _expanded(node: Node) -> Node:
+    """What an expand repeats."""
+    while node.name == "expand":
+        (node,) = node.inputs
+    return node
 
 
 class Fusion:
@@ -59,7 +68,7 @@ class Fusion:
 
     def _place(self, node: Node) -> None:
         readers = self._reader_groups(node)
-        if node in self.in_memory:
+        if node in self.in_memory or self._is_stored_in_panels(node, readers):
             self._start(node)
             return
         if is_view(node):
@@ -81,6 +90,12 @@ class Fusion:
                     self._add(node, group)
                     return
         self._start(node)
+
+    def _is_stored_in_panels(self, node: Node, readers: list[Group]) -> bool:
+        """Whether a product's kernel writes these panels, for others to read what it wrote."""
+        if not any(g.reads_memory(node) for g in readers):
+            return False
+        return written_in_panels(node, self.users) is not None
 
     def _repeat(self, node: Node, readers: list[Group]) -> list[Group]:
         """Compute a light node in every kernel that reads it; returns those that cannot."""
@@ -108,7 +123,7 @@ class Fusion:
             self._start(node)
 
     def _start(self, node: Node) -> None:
-        group = Group(node, self.alone)
+        group = Group(node, self.alone, written_in_panels(node, self.users))
         group.position = len(self.groups)
         self.groups.append(group)
         self._add(node, group)

@@ -36,9 +36,12 @@ def is_reduction(node: Node) -> bool:
 
 
 class Group:
-    """Nodes that become one kernel; `outputs` are those read outside, the root first."""
+    """Nodes that become one kernel; `outputs` are those read outside, the root first.
 
-    def __init__(self, root: Node, alone: frozenset[str] = frozenset()):
+    A root may be the panels of a `matrix`, over which the loops run then.
+    """
+
+    def __init__(self, root: Node, alone: frozenset[str] = frozenset(), matrix: Node | None = None):
         self.root, self.alone = root, alone
         self.members: dict[Node, None] = {}
         self.outside: dict[Node, None] = {}  # what members read that is no member
@@ -50,10 +53,11 @@ class Group:
         self.code = self.repeated = self.work = 0
         self.position = 0  # in the list of groups
         self.domain: tuple[Var, ...] = ()
-        self.is_framed = self.kind == "map" and is_frame(root)
+        frame = root.inputs[0] if self.kind == "map" and is_frame(root) else None
+        self.is_framed = frame is not None or matrix is not None
         self.is_abreast = self.kind == "map" and is_abreast(root)
-        around = self.is_framed or self.is_abreast
-        self.inner = root.inputs[0] if around else root  # what the loops run over
+        part = root.inputs[0] if self.is_abreast else root
+        self.inner = matrix or frame or part  # what the loops run over
         if isinstance(root.type, TensorType):
             self.domain, self.idx = domain_of(self.inner.type.shape)
         self.reads = Reads(self.domain)
