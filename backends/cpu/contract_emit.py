@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from nncomp.backends.cpu.contract import PAIR, SIZES, Plan, Run, live_lanes, row_offsets
 from nncomp.backends.cpu.contract_index import Index, add, dot, each, high, low, mul, unravel, value
+from nncomp.backends.cpu.contract_strassen import Quadrants, mask_of
 from nncomp.backends.llvm import Emitter, Value, vector_type
 
 Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None], None]
@@ -37,11 +38,13 @@ class _Unit(NamedTuple):
     batch: list[Value]
     finish: Finish
     fetch: Fetch | None
+    quadrants: Quadrants | None
+    column: Index = 0  # offset in b of the column tile
 
 
 def emit_contraction(
     e: Emitter, plan: Plan, a: Value, b: Value, begin: Value, end: Value, finish: Finish,
-    fetch: Fetch | None = None,
+    fetch: Fetch | None = None, quadrants: Quadrants | None = None,
 ) -> None:  # fmt: skip
     """Write the loops over units begin..end (i64 values, 0 <= begin <= end <= plan.units); with
     begin > end over units end..begin, from the last one down.
@@ -66,6 +69,7 @@ def emit_contraction(
             [value(i) for i in batch],
             finish,
             fetch,
+            quadrants,
         )
         rows = _span(e, row, plan.row_block, plan.row_tiles)
         columns = _span(e, column, plan.column_block, plan.column_tiles)
@@ -93,16 +97,18 @@ def _span(e: Emitter, block: Index, size: int, count: int) -> tuple[Index, Index
 
 def _tiles(e: Emitter, plan: Plan, unit: _Unit, rows, columns) -> None:
     """Columns outside, rows inside: the columns of b that a tile reads stay near."""
-    for column_run in plan.column_runs:
+    runs = plan.column_runs
+    for column_run in runs if unit.quadrants is None else unit.quadrants.runs(runs):
 
         def walk_rows(tile: Index, column_run: Run = column_run) -> None:
             column = add(e, tile, -column_run.first)
-            b = _move(e, plan.spec.b_type, unit.b, _column_offset(e, plan, column_run, column))
+            offset = _column_offset(e, plan, column_run, column)
+            b = _move(e, plan.spec.b_type, unit.b, offset)
             n = add(e, mul(e, column, column_run.step), column_run.start)
             first = 0
             for run in plan.row_runs:
                 count = run.count * plan.lines
-                each_row = _row_writer(e, plan, unit._replace(b=b), run, column_run, first, n)
+                each_row = _row_writer(e, plan, unit._replace(b=b, column=offset), run, column_run, first, n)
                 _clipped(e, rows, first, count, each_row, "row")
                 first += count
 
@@ -142,10 +148,17 @@ def _row_writer(e: Emitter, plan: Plan, unit: _Unit, run: Run, columns: Run, fir
                 for column in vectors:
                     yield m, value(add(e, n, column.at)), column
 
+        def multiply(a: Value, b: Value) -> list[Value]:
+            return _accumulate(e, plan, a, b, list(rows.values()), vectors)
+
+        if unit.quadrants is not None:
+            rest = multiply, places, unit.finish, unit.fetch
+            unit.quadrants.write(columns, corner, unit.column, unit.batch, *rest)
+            return
         if unit.fetch:
             for m, where, _ in places():
                 unit.fetch(e, unit.batch, m, where)
-        sums = _accumulate(e, plan, a, unit.b, list(rows.values()), vectors)
+        sums = multiply(a, unit.b)
         for m, where, column in places():
             unit.finish(e, sums.pop(0), unit.batch, m, where, column.mask)
 
@@ -160,14 +173,8 @@ def _vectors(plan: Plan, run: Run) -> list[_Column]:
         offset = at // panel * plan.spec.panel_stride + at % panel if panel else at
         live = min(lanes, run.live - at)
         width = live_lanes(live, lanes)
-        vectors.append(_Column(at, offset, width, None if live == width else _mask(live, width)))
+        vectors.append(_Column(at, offset, width, None if live == width else mask_of(live, width)))
     return vectors
-
-
-def _mask(live: int, lanes: int) -> Value:
-    """A constant mask, first `live` lanes on (a variable one is slow where masks are emulated)."""
-    bits = ", ".join(f"i1 {'true' if i < live else 'false'}" for i in range(lanes))
-    return Value(f"<{bits}>", vector_type("i1", lanes))
 
 
 def _m_indices(e: Emitter, plan: Plan, merged: list[Index]) -> list[Value]:

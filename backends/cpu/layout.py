@@ -33,7 +33,6 @@ from collections.abc import Iterable
 from math import prod
 
 from nncomp.ir.graph import Graph, Node, build_node, rebuild
-from nncomp.ir.op import OPS
 from nncomp.ir.ops import cast
 from nncomp.ir.passes.hoist import parameter_only
 from nncomp.ir.passes.sink_permutes import sink_permutes
@@ -42,7 +41,7 @@ from nncomp.ir.types import float32
 from ..scalar_types import FLOATS
 from .layout_conv import CONVS, lower_conv
 from .layout_product import Product, at, loops, shaped, transposed
-from .layout_strassen import Strassen
+from .layout_strassen import in_quadrants, partner_rows
 from .layout_window import lower_window
 from .layout_winograd import lower_winograd
 from .layout_winograd_weight import lower_winograd_weight
@@ -73,19 +72,11 @@ def lower_contractions(graph: Graph, target: Target, constant: Iterable[str] = (
 
     graph = sink_permutes(_turned(rebuild(graph, visit_conv)))
     users, results = graph.users(), frozenset(graph.outputs)
-    prepared, strassen = parameter_only(graph, constant), Strassen(users)
-
-    def multiply(a: Node, b: Node) -> Node:
-        whole = build_node(OPS["matmul"], (a, b), {}, a.loc)
-        return lower_matmul(whole, (a, b), (False, True), [], target) or whole
+    prepared = parameter_only(graph, constant)
 
     def visit_matmul(node: Node, operands: tuple[Node, ...]) -> Node | None:
         if not _is_candidate(node, ("matmul",)):
-            return strassen.follow(node, operands)
-        if node.inputs[1] in prepared and node.inputs[0] not in prepared:
-            fast = strassen.matmul(node, operands, multiply)
-            if fast is not None:
-                return fast
+            return None
         readers = [] if node in results else users[node]
         known = tuple(x in prepared for x in node.inputs)
         return lower_matmul(node, operands, known, readers, target)
@@ -155,7 +146,11 @@ def lower_matmul(
     if columns < FEW or (product.rows < FEW and product.copied):
         return None
     _cut_rows_for(product, node, readers)
-    return shaped(product.build(target, node.loc), node.shape)
+    partners = partner_rows(node, operands, prepared)
+    product.even = partners > 0
+    whole = product.build(target, node.loc)
+    fast = in_quadrants(whole, partners) if partners else None
+    return shaped(fast or whole, node.shape)
 
 
 def _product(a: Node, b: Node, prepared: bool) -> Product:
