@@ -8,13 +8,14 @@ writes the epilogue and the store right there, while they are still in registers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from nncomp.backends.cpu.contract import PAIR, SIZES, Plan, Run, live_lanes, row_offsets
 from nncomp.backends.cpu.contract_index import Index, add, dot, each, high, low, mul, unravel, value
-from nncomp.backends.cpu.contract_strassen import Quadrants, mask_of
+from nncomp.backends.cpu.contract_strassen import Quadrants, ahead_step, fetch_next, mask_of
 from nncomp.backends.llvm import Emitter, Value, vector_type
 
 Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None], None]
@@ -148,12 +149,12 @@ def _row_writer(e: Emitter, plan: Plan, unit: _Unit, run: Run, columns: Run, fir
                 for column in vectors:
                     yield m, value(add(e, n, column.at)), column
 
-        def multiply(a: Value, b: Value) -> list[Value]:
-            return _accumulate(e, plan, a, b, list(rows.values()), vectors)
+        def multiply(a: Value, b: Value, ahead: tuple[Value, ...] = ()) -> list[Value]:
+            return _accumulate(e, plan, (a, b, *ahead), list(rows.values()), vectors)
 
         if unit.quadrants is not None:
             rest = multiply, places, unit.finish, unit.fetch
-            unit.quadrants.write(columns, corner, unit.column, unit.batch, *rest)
+            unit.quadrants.write(columns, tile, corner, unit.column, unit.batch, *rest)
             return
         if unit.fetch:
             for m, where, _ in places():
@@ -195,27 +196,34 @@ def _move(e: Emitter, element: str, pointer: Value, offset: Index) -> Value:
 
 
 def _accumulate(
-    e: Emitter, plan: Plan, a: Value, b: Value, rows: list[int], columns: list[_Column]
+    e: Emitter, plan: Plan, at: tuple[Value, ...], rows: list[int], columns: list[_Column]
 ) -> list[Value]:
-    """The sums over k of a tile, row by row."""
+    """The sums over k of a tile, row by row, from the addresses `at` of a and b on.
+
+    A third one is where b continues after this tile: it is fetched on the way.
+    """
     sums = [e.const(vector_type(plan.scalar, column.lanes), 0) for column in columns] * len(rows)
     if not plan.spec.depth:
         return sums
-    return _nest(e, plan, 0, a, b, sums, rows, columns)
+    return _nest(e, plan, 0, at, sums, rows, columns)
 
 
-def _nest(e: Emitter, plan: Plan, level: int, a: Value, b: Value, sums, rows, columns):
+def _nest(e: Emitter, plan: Plan, level: int, at: tuple[Value, ...], sums, rows, columns):
     """The k loops from `level` inwards."""
     if level == len(plan.k):
-        return _step(e, plan, a, b, sums, rows, columns)
+        if at[2:]:
+            fetch_next(e, plan, at[2], columns[-1].at)
+        return _step(e, plan, *at[:2], sums, rows, columns)
     dim = plan.k[level]
-    with e.loop(0, dim.extent, carry=[a, b, *sums], hint="k") as loop:
-        a, b, *inside = loop.carry
-        inside = _nest(e, plan, level + 1, a, b, inside, rows, columns)
-        a = e.gep(plan.spec.a_type, a, dim.a)
-        b = e.gep(plan.spec.b_type, b, dim.b)
-        loop.next(a, b, *inside)
-    return loop.result[2:]
+    inner = math.prod(d.extent for d in plan.k[level + 1 :])
+    steps = dim.a, dim.b, inner * ahead_step(plan)
+    with e.loop(0, dim.extent, carry=[*at, *sums], hint="k") as loop:
+        here, inside = tuple(loop.carry[: len(at)]), loop.carry[len(at) :]
+        inside = _nest(e, plan, level + 1, here, inside, rows, columns)
+        types = plan.spec.a_type, plan.spec.b_type, "i8"
+        moved = [e.gep(*x) for x in zip(types, here, steps, strict=False)]
+        loop.next(*moved, *inside)
+    return loop.result[len(at) :]
 
 
 def _step(e: Emitter, plan: Plan, a: Value, b: Value, sums, rows, columns) -> list[Value]:

@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..llvm import Emitter, Value, vector_type
-from .contract import Contraction, Dim, Plan, Run
-from .contract_index import Index, add, value
+from .contract import SIZES, Contraction, Dim, Plan, Run
+from .contract_index import Index, add, mul, value
 
 # (operand, quadrant) of a and of b for each product: operand 1 is the one with the sums
 LEFT = ((0, 0), (0, 1), (1, 3), (0, 3), (1, 0), (1, 1), (1, 2))
@@ -78,8 +78,8 @@ class Quadrants:
                 yield Run(run.first + t, 1, run.start + t * run.step, run.step, run.live)
 
     def write(
-        self, columns: Run, corner: Index, column: Index, batch: list[Value],
-        multiply: Callable[[Value, Value], list[Value]], places: Places, finish: Finish,
+        self, columns: Run, tile: Index, corner: Index, column: Index, batch: list[Value],
+        multiply: Callable[..., list[Value]], places: Places, finish: Finish,
         fetch: Fetch | None,
     ) -> None:  # fmt: skip
         """A tile of each quadrant, at `corner` of a and `column` of b.
@@ -97,7 +97,7 @@ class Quadrants:
             a = self._factor(loop.index, self.plan.spec.a_type, corner)
             later = e.binary("add", loop.index, value(PRODUCTS))
             b = self._factor(later, self.plan.spec.b_type, column)
-            sums = multiply(a, b)
+            sums = multiply(a, b, (self._ahead(b, tile, columns),))
             for place, x in enumerate(sums):
                 e.store(x, self._slot(loop.index, place), 64)
         self._add(len(sums))
@@ -113,6 +113,13 @@ class Quadrants:
     def _factor(self, number: Value, element: str, offset: Index) -> Value:
         base = self.e.load("ptr", self.e.gep("ptr", self.table, number), 8, "factor")
         return base if offset == 0 else self.e.gep(element, base, offset)
+
+    def _ahead(self, b: Value, tile: Index, columns: Run) -> Value:
+        """Where the share of row tile `tile` begins in what the next column tile reads of b."""
+        spec = self.plan.spec
+        following = columns.step // spec.panel * spec.panel_stride
+        share = mul(self.e, tile, ahead_step(self.plan) * spec.depth)
+        return self.e.gep("i8", self.e.gep(spec.b_type, b, following), share)
 
     def _slot(self, product: Value, place: Value | int) -> Value:
         first = self.e.binary("mul", product, value(self.places))
@@ -151,6 +158,19 @@ class Quadrants:
         i, j = e.binary("lshr", quadrant, value(1)), e.binary("and", quadrant, value(1))
         row = e.binary("add", m[-1], e.binary("mul", i, value(self.rows)), "row")
         return [*m[:-1], row], e.binary("add", n, e.binary("mul", j, value(self.half)), "column")
+
+
+def ahead_step(plan: Plan) -> int:
+    """Bytes of a panel to fetch ahead at each k, so that all row tiles together fetch a tile."""
+    return -(-plan.spec.panel * SIZES[plan.spec.b_type] // max(plan.row_tiles, 1))
+
+
+def fetch_next(e: Emitter, plan: Plan, address: Value, last: int) -> None:
+    """Ask for a line of each panel of the next tile; `last` is a column of its last panel."""
+    for panel in range(last // plan.spec.panel + 1):
+        place = e.gep(plan.spec.b_type, address, panel * plan.spec.panel_stride)
+        hints = (Value(str(k), "i32") for k in (0, 2, 1))  # for reading, second level, data
+        e.call_void("llvm.prefetch.p0", place, *hints)
 
 
 def mask_of(live: int, lanes: int) -> Value:
