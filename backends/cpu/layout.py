@@ -41,7 +41,7 @@ from nncomp.ir.types import float32
 from ..scalar_types import FLOATS
 from .layout_conv import CONVS, lower_conv
 from .layout_product import Product, at, loops, shaped, transposed
-from .layout_strassen import in_quadrants, partner_rows
+from .layout_strassen import Choice, in_quadrants
 from .layout_window import lower_window
 from .layout_winograd import lower_winograd
 from .layout_winograd_weight import lower_winograd_weight
@@ -73,13 +73,14 @@ def lower_contractions(graph: Graph, target: Target, constant: Iterable[str] = (
     graph = sink_permutes(_turned(rebuild(graph, visit_conv)))
     users, results = graph.users(), frozenset(graph.outputs)
     prepared = parameter_only(graph, constant)
+    strassen = Choice(graph, constant, prepared)
 
     def visit_matmul(node: Node, operands: tuple[Node, ...]) -> Node | None:
         if not _is_candidate(node, ("matmul",)):
             return None
         readers = [] if node in results else users[node]
         known = tuple(x in prepared for x in node.inputs)
-        return lower_matmul(node, operands, known, readers, target)
+        return lower_matmul(node, operands, known, readers, target, strassen.rows(node))
 
     return rebuild(graph, visit_matmul)
 
@@ -125,11 +126,13 @@ def _is_candidate(node: Node, names) -> bool:
 
 
 def lower_matmul(
-    node: Node, operands, prepared: tuple[bool, bool], readers: list[Node], target: Target
-) -> Node | None:
+    node: Node, operands, prepared: tuple[bool, bool], readers: list[Node], target: Target,
+    partners: int = 0,
+) -> Node | None:  # fmt: skip
     """a @ b, or (b^T @ a^T)^T where that is what is read or the better shape; None to leave it.
 
-    `prepared` tells of each operand whether it is computed once for many calls.
+    `prepared` tells of each operand whether it is computed once for many calls. With `partners` it
+    is computed in quadrants, partners being half as many rows apart.
     """
     a, b = operands
     rows, depth, columns = *a.shape[-2:], b.shape[-1]
@@ -146,7 +149,6 @@ def lower_matmul(
     if columns < FEW or (product.rows < FEW and product.copied):
         return None
     _cut_rows_for(product, node, readers)
-    partners = partner_rows(node, operands, prepared)
     product.even = partners > 0
     whole = product.build(target, node.loc)
     fast = in_quadrants(whole, partners) if partners else None

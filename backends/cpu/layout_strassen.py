@@ -16,27 +16,62 @@ x may also show in the row half the rows further on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 
 from nncomp.ir.debug import debug
-from nncomp.ir.graph import Node, build_node
+from nncomp.ir.graph import Graph, Node, build_node
 from nncomp.ir.ops import quadrant_sums, reshape
+
+from .row_sizes import alike_rows
 
 ROWS, DEPTH, COLUMNS = 64, 512, 256  # what is smaller gains less than its sums cost
 
 
-def partner_rows(node: Node, operands: tuple[Node, ...], prepared: tuple[bool, bool]) -> int:
-    """Rows in whose halves partners lie, where a @ b is to be computed in quadrants; 0: it is not.
+class Choice:
+    """Which products of a graph are computed in quadrants, and which rows of theirs are partners.
+
+    `prepared` are the nodes that are computed once for many calls, `constant` names the parameters.
     """
-    a, b = operands
-    if not debug.strassen or a.dtype.name != "float32" or b.dtype.name != "float32":
-        return 0
-    if len(b.shape) != 2 or not prepared[1] or prepared[0]:
-        return 0
-    rows, depth, columns = prod(a.shape[:-1]), *b.shape
-    if rows < ROWS or depth < DEPTH or columns < COLUMNS:
-        return 0
-    return a.shape[-2]
+
+    def __init__(self, graph: Graph, constant: Iterable[str], prepared: set[Node]) -> None:
+        self.prepared, self.forced = prepared, debug.strassen
+        self.alike = alike_rows(graph, constant) if self.forced is None else set()
+
+    def rows(self, node: Node) -> int:
+        """Rows in whose halves partners lie, if a @ b is to be in quadrants; 0 if it is not.
+
+        By itself only where partners belong to one sample and are alike: then no row loses digits
+        to a larger one, and no sample is changed by others.
+        """
+        a, b = node.inputs
+        if self.forced is False or not self._is_worth(a, b):
+            return 0
+        if self.forced:
+            return a.shape[-2]
+        return rows_of_sample(a) if a in self.alike else 0
+
+    def _is_worth(self, a: Node, b: Node) -> bool:
+        if not a.dtype.name == b.dtype.name == "float32" or len(b.shape) != 2:
+            return False
+        if b not in self.prepared or a in self.prepared:
+            return False
+        rows, depth, columns = prod(a.shape[:-1]), *b.shape
+        return rows >= ROWS and depth >= DEPTH and columns >= COLUMNS
+
+
+def rows_of_sample(a: Node) -> int:
+    """The length of the axis before the last one of a tensor of three axes or more, which `a` may
+    have been before it was reshaped to a matrix; 0 where there is none."""
+    if len(a.shape) > 2:
+        return a.shape[-2]
+    rows = a.shape[0]
+    while a.name == "reshape":
+        a = a.inputs[0]
+        for end in range(2, len(a.shape)):
+            if prod(a.shape[:end]) == rows:
+                return a.shape[end - 1]
+    return 0
 
 
 def in_quadrants(node: Node, rows: int) -> Node | None:
