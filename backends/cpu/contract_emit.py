@@ -106,10 +106,11 @@ def _tiles(e: Emitter, plan: Plan, unit: _Unit, rows, columns) -> None:
             offset = _column_offset(e, plan, column_run, column)
             b = _move(e, plan.spec.b_type, unit.b, offset)
             n = add(e, mul(e, column, column_run.step), column_run.start)
+            here = unit._replace(b=b, column=offset)
             first = 0
             for run in plan.row_runs:
                 count = run.count * plan.lines
-                each_row = _row_writer(e, plan, unit._replace(b=b, column=offset), run, column_run, first, n)
+                each_row = _row_writer(e, plan, here, run, column_run, first, n)
                 _clipped(e, rows, first, count, each_row, "row")
                 first += count
 

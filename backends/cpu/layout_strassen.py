@@ -97,6 +97,8 @@ def in_quadrants(node: Node, rows: int) -> Node | None:
     if left is None or right is None:
         return None
     attrs["half"] = right.shape[0] // 2 * attrs["panel"]
+    if attrs["half"] >= attrs["n"]:
+        return None
     return build_node(node.op, (a, b, left, reshape(right, shape=b.shape)), attrs, node.loc)
 
 

@@ -304,8 +304,9 @@ class contract(Contraction):
         paired=False, half=0,
     ):  # fmt: skip
         require(sums == ((a, b) if half else ()), f"contract: half {half} does not go with {sums}")
-        whole = not half or (not batch and m[-1][0] % 2 == k[0][0] % 2 == 0 and panel and half % panel == 0)
-        require(whole, f"contract: m {m}, k {k} and panel {panel} have no quadrants of width {half}")
+        even = panel and half % panel == 0 and m[-1][0] % 2 == k[0][0] % 2 == 0
+        whole = not half or (even and 0 < half < n and not batch)
+        require(whole, f"contract: {m}, {k}, panel {panel} have no quadrants of width {half}")
         ok = not paired or (panel and a.dtype is b.dtype is bfloat16)
         require(ok, f"contract: paired terms are of bfloat16 in panels, got {a} and {b}")
         k, step = (*k, (2, 1, 1)) if paired else k, 2 if paired else 1
