@@ -78,7 +78,7 @@ def _without_offsets(body: Graph) -> tuple[Graph, dict[int, int]]:
     (bytes by operand number). An operand that is read in other ways too stays as it is."""
     center = next(n for n in body.nodes if n.name == "contract")
     users, attrs, moved = body.users(), dict(center.attrs), {}
-    for x, name in zip(center.inputs, ("a_offset", "b_offset"), strict=True):
+    for x, name in zip(center.inputs[:2], ("a_offset", "b_offset"), strict=True):
         if attrs[name] and users[x] == [center] and center.inputs.count(x) == 1:
             moved[body.inputs.index(x)] = attrs[name] * x.dtype.itemsize
             attrs[name] = 0

@@ -203,7 +203,8 @@ def lower_center(body: Graph, name: str) -> Kernel:
     a, b = (*(leaves[x] for x in center.inputs), None)[:2]
     kind, attrs = CENTERS[center.name], dict(center.attrs)
     if kind == "contract":
-        extra = Contract(a, b, loops, attrs)
+        sums = tuple(leaves[x] for x in center.inputs[2:])
+        extra = Contract(a, b, loops, attrs, sums)
     else:
         extra = Slide(center.name, a, b, loops, attrs)
     if attrs.get("workspace"):
@@ -316,10 +317,14 @@ def _whole(node: Node):
 
 def lower_node(node: Node, name: str) -> Kernel:
     """The kernel of one node of a fused graph."""
+    from .lower_quadrants import lower_quadrant_sums
+
     if node.name == "fused":
         return LOWERINGS[node.attrs["kind"]](node.attrs["body"], name)
     if node.name == "argsort":
         return lower_argsort(node, name)
+    if node.name == "quadrant_sums":
+        return lower_quadrant_sums(node, name)
     if node.name in ("attention", "attention_grad"):
         return lower_attention(node, name)
     if node.name in ("winograd_weight", "winograd_points", "winograd_kernels"):

@@ -102,7 +102,8 @@ def reads_in_step(
     reading = [k for k, v in enumerate(operands) if v.root is old]
     slots = {b.slot for b in kernel.buffers if calls[0].arguments[b.slot][0] in reading}
     if kernel.kind in ("contract", "winograd"):
-        if kernel.extra.a.slot in slots or kernel.extra.b.slot in slots:
+        sums = kernel.extra.sums if kernel.kind == "contract" else ()
+        if any(x.slot in slots for x in (kernel.extra.a, kernel.extra.b, *sums)):
             return False
     elif kernel.kind != "map":
         return False
