@@ -67,6 +67,21 @@ class _Panels(NamedTuple):
             return None
         return tuple((n, to, *others) for (n, _, *others), to in zip(cut, moved, strict=True))
 
+    def back(self, loops: Sequence[tuple[int, ...]]) -> Walk | None:
+        """Loops over the panels as loops over the matrix; None where none of their own lead there.
+        """
+        if not all(self._stays(loops, below) for below in (self.width, self.rows * self.width)):
+            return None
+        found = []
+        for extent, stride, *others in loops:
+            panel, rest = divmod(stride, self.rows * self.width)
+            row, column = divmod(rest, self.width)
+            if sum_of(map(bool, (panel, row, column))) > 1:
+                return None
+            to = panel * self.width + row * self.columns + column
+            found.append((extent, to, *others))
+        return tuple(found)
+
     @staticmethod
     def _stays(loops: Sequence[tuple[int, ...]], below: int) -> bool:
         """Whether the steps shorter than `below` add up to less."""
@@ -79,61 +94,121 @@ def keep_panels(graph: Graph) -> Graph:
     kept: dict[Node, _Panels] = {}
     for node in graph.nodes:
         matrix = panels_of(node)
-        if matrix is None or matrix in results or not comes_from_product(matrix):
-            continue
-        _, rows, width = node.shape
-        panels = _Panels(rows, matrix.shape[-1], width)
-        if all(_can_read(u, matrix, panels, node, users) for u in users[matrix]):
+        panels = None if matrix is None or matrix in results else _panels_for(matrix, node)
+        if panels and all(_can_read(u, matrix, panels, node, users) for u in users[matrix]):
             kept[matrix] = panels
-    if not kept:
-        return graph
-    made: dict[Node, Node] = {}
+    return rebuild(graph, _Rewrite(kept).visit) if kept else graph
 
-    def panels_at(matrix: Node, new: Node) -> Node:
-        if matrix not in made:
-            rows, columns, width = kept[matrix]
-            cut = reshape(new, shape=(rows, columns // width, width))
-            made[matrix] = permute(cut, dims=(1, 0, 2))
-        return made[matrix]
 
-    def visit(node: Node, operands: tuple[Node, ...]) -> Node | None:
-        source = node.inputs[0] if node.inputs else None
-        if source not in kept:
-            matrix = panels_of(node)
-            return panels_at(matrix, operands[0].inputs[0]) if matrix in kept else None
+class _Rewrite:
+    """Puts panels in place of the matrices `kept`."""
+
+    def __init__(self, kept: dict[Node, _Panels]):
+        self.kept = kept
+        self.made: dict[Node, Node] = {}
+
+    def visit(self, node: Node, operands: tuple[Node, ...]) -> Node | None:
+        if node in self.kept and node.name == "attention_grad":
+            attrs = gradients_in_panels(node, self.kept[node])
+            self.made[node] = build_node(node.op, operands, attrs, node.loc)
+            return self.made[node]
+        matrix = panels_of(node)
+        if matrix in self.kept:
+            return self._panels(matrix, operands[0].inputs[0])
         if node.name == "contract":
-            attrs = _moved(node, kept[source])
-            return build_node(
-                node.op, (panels_at(source, operands[0]), operands[1]), attrs, node.loc
-            )
-        if node.name == "sum":
-            return _sum_of_columns(panels_at(source, operands[0]))
+            return self._contract(node, operands)
+        if node.name == "sum" and node.inputs[0] in self.kept:
+            return _sum_of_columns(self._panels(node.inputs[0], operands[0]))
         return None
 
-    return rebuild(graph, visit)
+    def _panels(self, matrix: Node, new: Node) -> Node:
+        if matrix not in self.made:
+            rows, columns, width = self.kept[matrix]
+            cut = reshape(new, shape=(rows, columns // width, width))
+            self.made[matrix] = permute(cut, dims=(1, 0, 2))
+        return self.made[matrix]
+
+    def _contract(self, node: Node, operands: tuple[Node, ...]) -> Node | None:
+        left, matrix = node.inputs[0], panels_of(node.inputs[0])
+        if left in self.kept:
+            attrs = _moved(node, self.kept[left])
+            left = self._panels(left, operands[0])
+        elif matrix in self.kept:
+            attrs, left = _moved(node, self.kept[matrix], _as_they_are(left)), operands[0]
+        else:
+            return None
+        return build_node(node.op, (left, operands[1]), attrs, node.loc)
+
+
+def _as_they_are(panels: Node) -> _Panels:
+    count, rows, width = panels.shape
+    return _Panels(rows, count * width, width)
+
+
+def _panels_for(matrix: Node, node: Node) -> _Panels | None:
+    """The panels, `node` or wider ones, that the kernel of `matrix` can write."""
+    panels = _as_they_are(node)
+    if matrix.name == "attention_grad":
+        panels = panels._replace(width=matrix.attrs["width"])
+        return panels if gradients_in_panels(matrix, panels) else None
+    return panels if comes_from_product(matrix) else None
 
 
 def _can_read(user: Node, matrix: Node, panels: _Panels, node: Node, users) -> bool:
-    """Whether `user` can do with the panels `node` in place of the matrix."""
+    """Whether `user` can do with such panels in place of the matrix; `node` are those there are."""
     if user is node.inputs[0]:
-        return users[user] == [node]
+        return users[user] == [node] and (
+            panels.width == node.shape[-1]
+            or all(_is_left(u, node) and _moved(u, panels, _as_they_are(node)) for u in users[node])
+        )
     if user.name == "contract":
-        return user.inputs[1] is not matrix and _moved(user, panels) is not None
+        return _is_left(user, matrix) and _moved(user, panels) is not None
     return user.name == "sum" and _is_sum_of_columns(user, panels)
 
 
-def _moved(contract: Node, panels: _Panels) -> dict | None:
-    """The attributes of a contraction whose left operand comes in panels."""
+def _is_left(contract: Node, node: Node) -> bool:
+    return contract.name == "contract" and contract.inputs[1] is not node
+
+
+def _moved(contract: Node, panels: _Panels, now: _Panels | None = None) -> dict | None:
+    """The attributes of a contraction whose left operand comes in panels; it is the matrix or, as
+    panels, `now`."""
     attrs = dict(contract.attrs)
     if attrs["a_offset"] or attrs.get("paired"):
         return None
-    outer = [(*loop, 0)[:3] for name in ("batch", "m") for loop in attrs[name]]
-    walk = panels.walk([*outer, *attrs["k"]])
-    if walk is None or [n for n, *_ in walk[: len(outer)]] != [n for n, *_ in outer]:
+    m = [(*loop, 0) for loop in attrs["m"]]
+    groups = [attrs["batch"], m, attrs["k"]]
+    whole = [loop for group in groups for loop in group]
+    if now is not None:
+        if now.back(whole) is None:
+            return None
+        groups = [now.back(group) for group in groups]
+        whole = [loop for group in groups for loop in group]
+    if panels.walk(whole) is None:
+        return None
+    batch, rows, k = (panels.walk(group) for group in groups)
+    same_rows = attrs.get("merged") or len(rows) == len(m)
+    if len(batch) != len(attrs["batch"]) or not same_rows:
         return None  # the result has other loops
-    batch, rows = len(attrs["batch"]), len(outer)
-    m = tuple((n, a) for n, a, _ in walk[batch:rows])
-    return {**attrs, "batch": walk[:batch], "m": m, "k": walk[rows:]}
+    return {**attrs, "batch": batch, "m": tuple((n, a) for n, a, _ in rows), "k": k}
+
+
+def gradients_in_panels(node: Node, panels: _Panels) -> dict | None:
+    """The attributes of an `attention_grad` that writes panels as wide as a head; None where heads
+    are not so."""
+    attrs, made = dict(node.attrs), []
+    lengths = (attrs["depth"][0], attrs["depth"][0], attrs["width"])
+    lines = (attrs["rows"][0], attrs["keys"][0], attrs["keys"][0])
+    batch = [extent for extent, *_ in attrs["batch"]]
+    for (offset, *strides), length, count in zip(attrs["made"], lengths, lines, strict=True):
+        loops = list(zip((count, *batch), strides, strict=True))
+        if length != panels.width or offset % length or offset >= panels.columns:
+            return None
+        if panels.columns % length or panels.walk([*loops, (length, 1)]) is None:
+            return None
+        made.append(tuple(panels.stride(x) for x in (offset, *strides)))
+    shape = (panels.columns // panels.width, panels.rows, panels.width)
+    return {**attrs, "made": tuple(made), "shape": shape}
 
 
 def _is_sum_of_columns(node: Node, panels: _Panels) -> bool:

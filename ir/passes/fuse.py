@@ -38,16 +38,8 @@ def is_light(node: Node) -> bool:
     """One cheap operation on one value of the node's size: reading the operand is as good."""
     if not isinstance(node.op, Elementwise) or node_cost(node) > LIGHT or not node.inputs:
         return False
-    shown = [_expanded(x) for x in node.inputs]
-    large = {x for x in shown if x.type.size * 8 > node.type.size}
+    large = {x for x in node.inputs if x.type.size * 8 > node.type.size}
     return len(large) <= 1 and all(x.type.nbytes <= 2 * node.type.nbytes for x in large)
-
-
-def _expanded(node: Node) -> Node:
-    """What an expand repeats."""
-    while node.name == "expand":
-        (node,) = node.inputs
-    return node
 
 
 class Fusion:
@@ -79,7 +71,7 @@ class Fusion:
                 if len(readers) == 1 and readers[0].join(node):
                     self._add(node, readers[0])
                     return
-                if is_light(node):
+                if is_light(node) or self._reads_what_others_read(node):
                     readers = self._repeat(node, readers)
                     if not readers:
                         return
@@ -90,6 +82,25 @@ class Fusion:
                     self._add(node, group)
                     return
         self._start(node)
+
+    def _reads_what_others_read(self, node: Node) -> bool:
+        """One cheap operation on a value and a broadcast one that other kernels read too, such as
+        x - mean: both are stored anyway."""
+        if not isinstance(node.op, Elementwise) or node_cost(node) > LIGHT or not node.inputs:
+            return False
+        spread = {x for x in node.inputs if x.name == "expand"}
+        if len({*node.inputs} - spread) != 1:
+            return False
+        is_broadcast = all(x.inputs[0].type.size * 8 <= x.type.size for x in spread)
+        return is_broadcast and all(map(self._has_readers, node.inputs))
+
+    def _has_readers(self, node: Node) -> bool:
+        """Whether more than one node reads a value, maybe through views."""
+        while len(self.users[node]) == 1:
+            if node.name in CENTERS or not is_view(node) or not node.inputs:
+                return False
+            (node,) = node.inputs
+        return node.name not in CENTERS
 
     def _is_stored_in_panels(self, node: Node, readers: list[Group]) -> bool:
         """Whether a product's kernel writes these panels, for others to read what it wrote."""

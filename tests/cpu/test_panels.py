@@ -16,6 +16,10 @@ from nncomp.ir.panels import panels_of
 from nncomp.ir.types import TensorType, float32
 from running import check
 
+import nncomp
+from nncomp import nn, optim
+from nncomp.nn import functional as F
+
 
 def input_of(name, *shape):
     return input_node(name, TensorType(shape, float32))
@@ -136,3 +140,43 @@ def test_walks_that_cross_a_panel_are_left():
     assert panels.walk([(20, 1, 0), (20, 1, 0)]) is None
     assert panels.walk([(8, 65, 0)]) is None
     assert panels.walk([(2, 48, 0)]) is None
+
+
+class Attention(nn.Module):
+    """Causal self-attention of width 64 a head."""
+
+    def __init__(self, heads, head=64):
+        super().__init__()
+        self.heads, self.width = heads, heads * head
+        self.inlet, self.outlet = nn.Linear(self.width, 3 * self.width), nn.Linear(self.width, 8)
+
+    def forward(self, x):
+        parts = self.inlet(x).split(self.width, dim=2)
+        q, k, v = (p.unflatten(2, (self.heads, -1)).transpose(1, 2) for p in parts)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.outlet(y.transpose(1, 2).flatten(2))
+
+
+def trained(heads, head, compiled):
+    nncomp.manual_seed(1)
+    model = Attention(heads, head)
+    x, target = nncomp.randn(2, 64, model.width), nncomp.randn(2, 64, 8)
+    optimizer = optim.SGD(model.parameters(), lr=0.5)
+    if compiled:
+        step = nncomp.compile_train_step(model, F.mse_loss, optimizer)
+        step(x, target)
+        ((program,),) = step.programs.values()
+        return model, str(program.fused_graph)
+    F.mse_loss(model(x), target).backward()
+    optimizer.step()
+    return model, ""
+
+
+@pytest.mark.parametrize("heads, head", ((3, 64), (6, 32), (2, 96), (3, 48)))
+def test_gradients_of_attention_are_written_in_panels(heads, head):
+    (model, text), (eager, _) = (trained(heads, head, compiled) for compiled in (True, False))
+    for a, b in zip(model.parameters(), eager.parameters(), strict=True):
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-4, atol=1e-6)
+    assert "attention_grad(" in text
+    panels = f"shape=({3 * heads},128,{head})"
+    assert (panels in text) == (3 * heads * head >= 512)
