@@ -18,7 +18,7 @@ from typing import Any
 
 from nncomp.ir.watch import tell
 
-from ..cache import ObjectCache, default_cache, object_key
+from ..cache import ObjectCache, default_cache
 from . import jit
 from .handover import quick_handover
 from .target import KERNELS, Target
