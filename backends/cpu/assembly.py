@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .jit import CodegenError
-from .target import Target, binding, machine
+from .target import Target, binding, layout_line, machine
 
 
 def assembly_of(text: str, target: Target) -> str:
@@ -11,10 +11,9 @@ def assembly_of(text: str, target: Target) -> str:
     if "\0" in text:
         raise CodegenError("the IR text holds a NUL character, where LLVM would stop reading")
     llvm, worker = binding(), machine(target)
-    layout = f'target datalayout = "{worker.target_data}" target triple = "{worker.triple}" '
     context = llvm.create_context()
     try:
-        module = llvm.parse_assembly(layout + text, context)
+        module = llvm.parse_assembly(layout_line(target) + text, context)
         try:
             module.verify()
             return worker.emit_assembly(module)

@@ -21,7 +21,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from nncomp.backends.cache import ObjectCache, bundle_key, default_cache
 from nncomp.backends.cpu import code_memory, elf
-from nncomp.backends.cpu.target import KERNELS, Target, binding, host_target, machine, versions
+from nncomp.backends.cpu.target import (
+    KERNELS,
+    Target,
+    binding,
+    host_target,
+    layout_line,
+    machine,
+    versions,
+)
 from nncomp.backends.cpu.threads import get_num_threads
 
 _DEFAULT = object()
@@ -223,7 +231,7 @@ def _compile(text: str, target: Target, opt_level: int, effort: int) -> bytes:
     worker = machine(target, effort)
     context = llvm.create_context()
     try:
-        module = parse_module(llvm, text, worker, context)
+        module = parse_module(llvm, text, target, context)
         try:
             if opt_level:
                 tuning = llvm.create_pipeline_tuning_options(speed_level=opt_level)
@@ -237,12 +245,11 @@ def _compile(text: str, target: Target, opt_level: int, effort: int) -> bytes:
         context.close()
 
 
-def parse_module(llvm, text: str, worker, context):
-    """A verified module for a target machine; CodegenError, with the lines at fault, for others."""
+def parse_module(llvm, text: str, target: Target, context):
+    """A verified module for a target; CodegenError, with the lines at fault, for others."""
     # On the first line, so that LLVM's line numbers stay those of `text`.
-    layout = f'target datalayout = "{worker.target_data}" target triple = "{worker.triple}" '
-    if "target datalayout" in text or "target triple" in text:
-        layout = ""
+    given = "target datalayout" in text or "target triple" in text
+    layout = "" if given else layout_line(target)
     try:
         module = llvm.parse_assembly(layout + text, context)
     except RuntimeError as error:
@@ -308,7 +315,7 @@ def _same_bytes(emit) -> bool:
     def both(_) -> bool:
         worker, context = machine(target), llvm.create_context()
         probe = "define float @probe(float %x) { %y = fadd float %x, %x ret float %y }"
-        module = parse_module(llvm, probe, worker, context)
+        module = parse_module(llvm, probe, target, context)
         try:
             return emit(worker, module) == worker.emit_object(module)
         finally:

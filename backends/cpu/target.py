@@ -165,6 +165,14 @@ def machine(target: Target, effort: int = KERNELS):
     return made[target, effort]
 
 
+@functools.cache
+def layout_line(target: Target) -> str:
+    """What a module for `target` begins with. Kept: asking LLVM takes llvmlite's lock, which
+    threads that compile would wait for."""
+    worker = machine(target)
+    return f'target datalayout = "{worker.target_data}" target triple = "{worker.triple}" '
+
+
 def _reloc(target: Target) -> str:
     """Code that can lie anywhere, except where there is no such thing."""
     return "static" if target.arch.startswith("wasm") else "pic"

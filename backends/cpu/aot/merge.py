@@ -41,7 +41,7 @@ def merge(pieces: Sequence[Piece], base: Target, exported: Sequence[str]) -> byt
         try:
             whole = None
             for piece in pieces:
-                module = parse_module(llvm, _finished(piece), worker, context)
+                module = parse_module(llvm, _finished(piece), base, context)
                 if whole is None:
                     whole = module
                 else:
