@@ -79,9 +79,14 @@ class ObjectMaker:
         """Do something else meanwhile, by the end of the block: what is not of this program but
         will be needed to run it. An error shows when it is asked for."""
         ready = self.ready
-        if self.workers is not None and ready is not None:
+
+        def run(task: Callable[[], object]) -> None:
+            if ready is not None and ready.result():
+                task()
+
+        if self.workers is not None:
             for task in tasks:
-                self.workers.submit(lambda task=task: ready.result() and task())
+                self.workers.submit(run, task)
 
     def __exit__(self, *error: object) -> None:
         self.stack.close()
