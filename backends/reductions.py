@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from nncomp.ir.index import Var
 from nncomp.ir.loops import Call, Expr, Load, Reduce, walk
@@ -32,7 +33,8 @@ class KernelExpressions(Expressions):
         return self._reduce_lanes(expr, spread)
 
     def _without_lanes(self, compute: Callable[[], Value]) -> Value:
-        scope, saved = self.scope, []
+        scope: Any = self.scope
+        saved = []
         while scope is not None:
             saved.append((scope, scope.lanes))
             scope.lanes = None

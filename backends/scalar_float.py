@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 from . import vector_math, vector_math_trig
 from .lanes import Lanes
@@ -139,7 +140,7 @@ def _rounding(intrinsic: str):
     return lambda m, x: m.unary(intrinsic, x)
 
 
-_BASICS = {
+_BASICS: dict[str, Callable[..., Value]] = {
     "neg": Lanes.neg,
     "abs": Lanes.abs,
     "sign": _sign,

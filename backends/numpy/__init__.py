@@ -46,7 +46,7 @@ class Runner:
         new = [np.array(v) if to else None for to, v in pairs]
         inputs = self.graph.input_names
         for to, value in zip(names, new, strict=True):
-            if to:
+            if value is not None:
                 np.copyto(arrays[inputs.index(to)], value)
         return plain
 

@@ -15,8 +15,6 @@ from nncomp.ir.types import TensorType
 from .device import Call, Device
 from .stages import Stages, steps_of
 
-Item = Step | LoopStep
-
 
 class DeviceProgram:
     """One program with its memory on one device."""
@@ -121,7 +119,7 @@ class DeviceProgram:
 
 
 def _unrolled(
-    items: Sequence[Item], turns: dict[int, int]
+    items: Sequence[Step | LoopStep], turns: dict[int, int]
 ) -> Iterator[tuple[Step, dict[int, int]]]:
     """Every step in the order in which it runs, with the turns of the loops around it."""
     for item in items:
