@@ -143,7 +143,7 @@ def lowest(dtype):
 
 
 def prefix_mask(live: int, lanes: int) -> Value:
-    """The first `live` lanes on."""
+    """A constant mask, the first `live` lanes on (a variable one is slow where it is emulated)."""
     bits = ", ".join("i1 true" if k < live else "i1 false" for k in range(lanes))
     return Value(f"<{bits}>", vector_type("i1", lanes))
 

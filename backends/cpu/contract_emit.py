@@ -15,6 +15,7 @@ from typing import NamedTuple
 from nncomp.backends.cpu.contract import PAIR, SIZES, Plan, Run, live_lanes, row_offsets
 from nncomp.backends.cpu.contract_index import Index, add, dot, each, high, low, mul, unravel, value
 from nncomp.backends.llvm import Emitter, Value, vector_type
+from nncomp.backends.reductions import prefix_mask
 
 Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None], None]
 Fetch = Callable[[Emitter, list[Value], list[Value], Value], None]
@@ -160,14 +161,9 @@ def _vectors(plan: Plan, run: Run) -> list[_Column]:
         offset = at // panel * plan.spec.panel_stride + at % panel if panel else at
         live = min(lanes, run.live - at)
         width = live_lanes(live, lanes)
-        vectors.append(_Column(at, offset, width, None if live == width else _mask(live, width)))
+        mask = None if live == width else prefix_mask(live, width)
+        vectors.append(_Column(at, offset, width, mask))
     return vectors
-
-
-def _mask(live: int, lanes: int) -> Value:
-    """A constant mask, first `live` lanes on (a variable one is slow where masks are emulated)."""
-    bits = ", ".join(f"i1 {'true' if i < live else 'false'}" for i in range(lanes))
-    return Value(f"<{bits}>", vector_type("i1", lanes))
 
 
 def _m_indices(e: Emitter, plan: Plan, merged: list[Index]) -> list[Value]:

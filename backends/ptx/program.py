@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from nncomp.ir.program import LoopStep, Place, Program, Step
+from nncomp.ir.program import LoopStep, Place, Program, Step, steps_of
 from nncomp.ir.types import TensorType
 
 from .device import Call, Device
-from .stages import Stages, steps_of
+from .stages import Stages
 
 
 class DeviceProgram:

@@ -23,7 +23,7 @@ CELL = """graph cell(h: f32[1,64], w: f32[64,128], x: f32[1,128]) {
 def check(before, after, terms: int) -> None:
     """Both graphs agree, up to the rounding of float32 sums of `terms` terms.
 
-    Partial sums of k normal numbers are of size sqrt(k), and each is rounded by up to 2^-24 of that.
+    Partial sums of k normal numbers are of size sqrt(k), each is rounded by up to 2^-24 of that.
     The errors are as good as independent: those of one sum are of size 2^-24 terms / sqrt(2), the
     difference of two sums 2^-24 terms. Four times that; a forgotten term is of size 1.
     """
