@@ -38,9 +38,11 @@ def lower_bodies(
             body = step(body)
         body, before = loop_invariants(body, attrs["carries"], fixed, operands)
         operands = (*operands[:fixed], *before, *operands[fixed:])
+        fixed += len(before)
+        body, operands, consts = read_operands(body, operands, attrs["carries"], fixed)
         for step in kernels():
             body = step(body)
-        attrs.update(body=body, consts=attrs["consts"] + len(before))
+        attrs.update(body=body, consts=consts)
         return Node(node.op, operands, attrs, node.type, node.loc)
 
     return rebuild(graph, visit)
@@ -61,10 +63,29 @@ def loop_invariants(
     return Graph(body.name, inputs, main.outputs, main.output_names), before
 
 
+def read_operands(
+    body: Graph, operands: Nodes, carries: int, fixed: int
+) -> tuple[Graph, Nodes, int]:
+    """The body and the operands of a scan without those that no turn reads, and how many consts
+    are left: a weight that is read packed needs no plain copy."""
+    read = {x for node in body.nodes for x in node.inputs} | set(body.outputs)
+    kept = [i for i, x in enumerate(body.inputs) if i < carries or x in read]
+    inputs = [body.inputs[i] for i in kept]
+    body = Graph(body.name, inputs, body.outputs, body.output_names)
+    return body, tuple(operands[i] for i in kept), sum(carries <= i < fixed for i in kept)
+
+
 def packed_for_kernels(graph: Graph) -> Callable[[Node], bool]:
     """Views that a contraction or a loop reads are copies in the layout that it wants: worth
     preparing once."""
     nodes = graph.nodes
     read = {x for n in nodes if n.name in CENTERS for x in n.inputs}
-    read |= {x for n in nodes if n.name == "scan" for x in n.inputs if not is_alias(x)}
+    read |= {_memory_of(x) for n in nodes if n.name == "scan" for x in n.inputs}
     return lambda view: view in read
+
+
+def _memory_of(x: Node) -> Node:
+    """The node in whose memory `x` lies."""
+    while is_alias(x):
+        x = x.inputs[0]
+    return x

@@ -44,6 +44,8 @@ class Switch(NamedTuple):
         raise ValueError(f"{self.env} must be {kind}, got {text!r}")
 
     def check(self, value: Any) -> Any:
+        if value is None and self.default is None:  # a choice left to the compiler
+            return value
         if isinstance(value, self.type) and (self.type is bool or not isinstance(value, bool)):
             return value
         got = f"{value!r} ({type(value).__name__})"

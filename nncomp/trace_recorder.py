@@ -13,7 +13,7 @@ from .device import CPU, device
 from .dispatch import shares
 from .ir import Graph, Node, input_node
 from .ir.graph import toposort, with_operands
-from .trace_error import TraceError, trace_error
+from .trace_error import TraceError, line_that_names, trace_error
 from .trace_function import hook_call, recording
 from .trace_guards import ModuleGuard, TensorGuard
 from .trace_hooks import hooked_calls, with_hooks
@@ -286,9 +286,11 @@ def _changed_entries(old: Any, new: Any) -> list[tuple[str, Any, Any]] | None:
 
 def _state_message(guard: ModuleGuard, key: str, old: Any, new: Any) -> str:
     sentence = guard.check() or f"attribute '{key}' of {guard.where()} changed"
+    line = line_that_names(guard.cls.forward, key)
     return (
-        f"forward changes Python state that a graph cannot keep: {sentence}. Keep such state in a "
-        "buffer and update it in place, or change it outside of forward."
+        f"{line}{': ' if line else ''}forward changes Python state that a graph cannot keep: "
+        f"{sentence}. Keep such state in a buffer and update it in place, or change it outside of "
+        "forward."
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .tensor import Tensor
@@ -18,7 +19,7 @@ def check_step_arguments(model: Any, loss_fn: Any, optimizer: Any, before_update
             f"compile_train_step() takes a Module as its model, got {_words(model)}; "
             + _advice(model, "put what it computes into the forward of a Module")
         )
-    if not callable(loss_fn) or isinstance(loss_fn, type):
+    if loss_fn is not None and (not callable(loss_fn) or isinstance(loss_fn, type)):
         raise TypeError(
             f"compile_train_step() takes a function or Module as loss_fn, which it calls with the "
             f"model's output and the target, got {_words(loss_fn)}; "
@@ -39,6 +40,22 @@ def check_step_arguments(model: Any, loss_fn: Any, optimizer: Any, before_update
             "before_update must be a function without arguments, such as lambda: "
             f"nn.utils.clip_grad_norm_(model.parameters(), 1.0), got {_words(before_update)}"
         )
+
+
+def count_targets(loss_fn: Callable | None) -> int:
+    """How many arguments a loss takes beside the output: 1, or 0 if it cannot take a target."""
+    if loss_fn is None:
+        return 0
+    try:
+        signature = inspect.signature(getattr(loss_fn, "forward", loss_fn))
+        signature.bind(None)
+    except (TypeError, ValueError):  # it needs a target, or nobody knows
+        return 1
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        return 0
+    return 1
 
 
 def check_gradients(params: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:

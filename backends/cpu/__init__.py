@@ -145,10 +145,13 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
     if found is not None:
         recipe, objects = found
         return Runner(recipe, iter(objects), again, constant)
+    from . import entry
     from .object_maker import ObjectMaker
+    from .pool import runtime_symbols
 
     try:
         with ObjectMaker(target, cache) as maker:
+            maker.begin(runtime_symbols, entry.available)
             stages = _stages(graph, constant, target, label, maker.add)
             recipe, objects = stages.recipe, maker.objects(stages.all_numbers)
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nncomp.ir.cost import scalar_cost
-from nncomp.ir.index import Var
+from nncomp.ir.index import Index, Quotient, Remainder, Var
 from nncomp.ir.loops import (
     Accumulator,
     Buffer,
@@ -25,8 +25,10 @@ from ..map_kernel import store_value
 from ..scalar import memory_type
 from .contract import PAIR, Contraction, Dim, Plan, make_plan
 from .contract_emit import emit_contraction
+from .contract_strassen import Quadrants, quadrant_of
 
 LONG = 12  # vector instructions of an epilogue that becomes a function
+FAR = 1 << 20  # bytes read and written by an epilogue that are no longer in the near caches
 
 
 def contraction_of(extra: Contract) -> Contraction:
@@ -35,7 +37,7 @@ def contraction_of(extra: Contract) -> Contraction:
     if g.get("paired"):
         return _paired_contraction(g)
     scalar_a, scalar_b = (memory_type(x.type.dtype.name) for x in (extra.a, extra.b))
-    return Contraction(
+    whole = Contraction(
         batch=tuple(Dim(*d) for d in g["batch"]),
         m=tuple(Dim(e, s) for e, s in g["m"]),
         n=g["n"],
@@ -45,6 +47,7 @@ def contraction_of(extra: Contract) -> Contraction:
         a_type=scalar_a,
         b_type=scalar_b,
     )
+    return quadrant_of(whole, g["half"]) if g.get("half") else whole
 
 
 def _paired_contraction(g: dict) -> Contraction:
@@ -87,15 +90,36 @@ class ContractKernel(ArgExpressions):
         begin, end = Value("%begin", "i64"), Value("%end", "i64")
         a = self._operand(self.extra.a, self.extra.geometry["a_offset"])
         b = self._operand(self.extra.b, self.extra.geometry["b_offset"])
+        quadrants = None
+        if self.extra.sums:
+            more_a, more_b = (self.pointers[x.slot] for x in self.extra.sums)
+            columns = self.extra.geometry["n"]
+            quadrants = Quadrants(self.e, self.plan, columns, (a, more_a), (b, more_b))
         self.hoist(self.fixed)
         if self.is_long:
             self.fill_frame()
-        if self.is_long and self.extra.loops[-1] is not None:
-            fetch = self._fetch
-            emit_contraction(self.e, self.plan, a, b, begin, end, self._call_finisher, fetch)
-        else:
-            finish = self._call_finisher if self.is_long else self._finish
-            emit_contraction(self.e, self.plan, a, b, begin, end, finish)
+        finish = self._call_finisher if self.is_long else self._finish
+        fetch = self._fetch if self.wants_fetch() else None
+        emit_contraction(self.e, self.plan, a, b, begin, end, finish, fetch, quadrants)
+
+    def wants_fetch(self) -> bool:
+        """Whether a tile asks for the lines that its epilogue will touch: where they are far."""
+        if self.extra.loops[-1] is None:
+            return False
+        buffers = {x.slot: x.type for x, _, _ in self.streams}
+        return self.is_long or sum(t.size * t.dtype.itemsize for t in buffers.values()) >= FAR
+
+    def place(self, buffer, index: Index) -> Value:
+        """Where lanes lie; they start at multiples of their number, so that none of them crosses
+        the end of a panel, and the panel is the same for all."""
+        lanes = self.lanes
+        if lanes is None or not _in_one_panel(index, lanes):
+            return super().place(buffer, index)
+        base = Var(f"{lanes.var.name}_base", lanes.var.extent)
+        self.enter({base: lanes.base})
+        place = super().place(buffer, index.substitute({lanes.var: Index.of(base)}))
+        self.leave()
+        return place
 
     def finishers(self) -> list[str]:
         """The functions that `write` calls."""
@@ -182,6 +206,20 @@ class ContractKernel(ArgExpressions):
         self.e.declarations |= e.declarations
         self.e.globals |= e.globals
         return e.function(f"internal void {name}({', '.join(map(str, inside))})")
+
+
+def _in_one_panel(index: Index, lanes: Lanes) -> bool:
+    """Whether an index is j // w and j % w of the lanes' variable j and neighbours go up by one."""
+    column, step = Index.of(lanes.var), 0
+    for atom, factor in index.terms:
+        if lanes.var not in atom.vars:
+            continue
+        if not isinstance(atom, (Quotient, Remainder)):
+            return False
+        if atom.of != column or atom.by % lanes.count:
+            return False
+        step += factor if isinstance(atom, Remainder) else 0
+    return step == 1
 
 
 def _fixed(values: list[Expr]) -> list[Expr]:

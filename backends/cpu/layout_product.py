@@ -30,13 +30,14 @@ class Product:
 
     The axes of `right` are [lead.., k.., n], one loop each; `lead` counts the first ones. Nodes in
     `dense` are not looked through: they will be stored in the layout they have. A right operand
-    that is `prepared` once for many calls always goes into panels, which costs a call nothing.
+    that is `prepared` once for many calls always goes into panels, which costs a call nothing; an
+    `even` number of them if that is asked for.
     """
 
     def __init__(
         self, left, left_at, right, right_at, *, lead, batch, m, n, k, dense=(), prepared=False
     ):
-        self.prepared = prepared
+        self.prepared, self.even = prepared, False
         self.left, self.left_at = left, tuple(left_at)
         self.right, self.right_at, self.lead = right, tuple(right_at), lead
         self.batch, self.m, self.n, self.k = list(batch), list(m), n, list(k)
@@ -149,6 +150,7 @@ class Product:
                 source, place[axis] = _first(source, axis), Index()
         shape, lead = source.shape, self.lead
         rank, panels = len(shape), -(-shape[-1] // panel)
+        panels += panels % 2 if self.even else 0
         source = _pad_last(source, panels * panel - shape[-1])
         source = reshape(source, shape=(*shape[:-1], panels, panel))
         dims = (*range(lead), rank - 1, *range(lead, rank - 1), rank)

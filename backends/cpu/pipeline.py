@@ -17,6 +17,7 @@ from nncomp.ir.passes.split_reductions import split_reductions
 from ..loop_bodies import Pass, lower_bodies
 from .layout import lower_contractions
 from .layout_attention import fuse_attention
+from .layout_panels import keep_panels
 from .target import Target
 
 
@@ -36,7 +37,16 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
     def scan_bodies(graph: Graph) -> Graph:
         return lower_bodies(graph, partial(cpu_pipeline, target), kernel_pipeline)
 
-    return [*PIPELINE, scan_bodies, attention, choose_layout, sink_permutes, simplify, cse]
+    return [
+        *PIPELINE,
+        scan_bodies,
+        attention,
+        choose_layout,
+        sink_permutes,
+        simplify,
+        cse,
+        keep_panels,
+    ]
 
 
 def kernel_pipeline() -> list[Pass]:
