@@ -81,9 +81,14 @@ class ObjectMaker:
         ready = self.ready
         if self.workers is not None and ready is not None:
             for task in tasks:
-                self.workers.submit(lambda task=task: ready.result() and task())
+                self.workers.submit(_when_ready, ready, task)
 
     def __exit__(self, *error: object) -> None:
         self.stack.close()
         if self.workers is not None:
             self.workers.shutdown(wait=True, cancel_futures=True)
+
+
+def _when_ready(ready: Future, task: Callable[[], object]) -> None:
+    if ready.result():
+        task()
