@@ -44,6 +44,8 @@ class Switch(NamedTuple):
         raise ValueError(f"{self.env} must be {kind}, got {text!r}")
 
     def check(self, value: Any) -> Any:
+        if value is None and self.default is None:  # a choice left to the compiler
+            return value
         if isinstance(value, self.type) and (self.type is bool or not isinstance(value, bool)):
             return value
         got = f"{value!r} ({type(value).__name__})"
@@ -63,6 +65,11 @@ class Debug:
         row.check(default)
         if self._switches.setdefault(name, row) != row:
             raise ValueError(f"debug switch {name} is defined twice")
+
+    def set_default(self, name: str, value: Any) -> None:
+        """What a switch is where neither the environment nor a `with` block says anything."""
+        switch = self._find(name)
+        self._switches[name] = switch._replace(default=switch.check(value))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from .abreast import is_abreast, lower_abreast
 from .digest import sha256
 from .frames import FRAMED, borders, is_frame, lower_border, lower_framed
 from .graph import Graph, Node, input_node, rebuild
-from .loops import Buffer, Kernel
+from .loops import Buffer, Kernel, Store
 from .lower import lower_map, lower_node
 from .op import attribute_key
 from .panels import is_in_panels, lower_panels
@@ -53,6 +54,8 @@ def calls_of(node: Node) -> tuple[KernelCall, ...]:
     key = (kind, structure_key(body))
     if is_in_panels(body, kind):
         kernel = _cached(key, body.name, lambda name: lower_panels(body, kind, name))
+    elif kind == "map" and is_abreast(body.outputs[0]):
+        kernel = _cached(key, body.name, lambda name: lower_abreast(body, name))
     elif frame is None:
         kernel = _cached(key, body.name, lambda name: lower_node(node, name))
     else:
@@ -75,7 +78,7 @@ def _without_offsets(body: Graph) -> tuple[Graph, dict[int, int]]:
     (bytes by operand number). An operand that is read in other ways too stays as it is."""
     center = next(n for n in body.nodes if n.name == "contract")
     users, attrs, moved = body.users(), dict(center.attrs), {}
-    for x, name in zip(center.inputs, ("a_offset", "b_offset"), strict=True):
+    for x, name in zip(center.inputs[:2], ("a_offset", "b_offset"), strict=True):
         if attrs[name] and users[x] == [center] and center.inputs.count(x) == 1:
             moved[body.inputs.index(x)] = attrs[name] * x.dtype.itemsize
             attrs[name] = 0
@@ -96,7 +99,8 @@ def copy_call(type: TensorType) -> KernelCall:
 
 def storing_twice(call: KernelCall, number: int, argument: int) -> KernelCall:
     """The call with result `number` of its kernel also written to a further result, `argument`."""
-    old, store = call.kernel, call.kernel.stores[number]
+    old = call.kernel
+    (store,) = stores_of(old, number)
 
     def make(name: str) -> Kernel:
         out = Buffer(f"y{old.outputs}", len(old.buffers), store.buffer.type)
@@ -106,6 +110,12 @@ def storing_twice(call: KernelCall, number: int, argument: int) -> KernelCall:
 
     kernel = _cached(("twice", old.name, number), old.name.rsplit("_", 1)[0], make)
     return KernelCall(kernel, (*call.arguments, (argument, 0)))
+
+
+def stores_of(kernel: Kernel, number: int) -> list[Store]:
+    """The stores that write result `number` of a kernel; a concat has one per operand."""
+    slot = kernel.buffers[len(kernel.buffers) - kernel.outputs + number].slot
+    return [s for s in kernel.stores if s.buffer.slot == slot]
 
 
 def _whole(kernel: Kernel) -> KernelCall:

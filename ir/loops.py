@@ -199,10 +199,12 @@ class Contract:
     b: Buffer
     loops: tuple[Var | None, ...]  # None for an axis of length 1
     geometry: dict[str, Any]  # attributes of the `contract` op
+    sums: tuple[Buffer, ...] = ()  # of the quadrants of a and b
 
     def show(self, name: Naming) -> str:
         axes = ",".join(str(v) if v else "1" for v in self.loops)
-        return f"acc[{axes}] = contract({self.a.name}, {self.b.name}, {self.geometry})"
+        operands = ", ".join(x.name for x in (self.a, self.b, *self.sums))
+        return f"acc[{axes}] = contract({operands}, {self.geometry})"
 
 
 @dataclass(frozen=True)

@@ -129,13 +129,19 @@ def make_buffers(body: Graph) -> tuple[dict[Node, Buffer], list[Buffer]]:
     return leaves, outs
 
 
-def positions(body: Graph, domain: tuple[Var, ...], idx, center: Node | None = None):
-    """Where in the domain each result is computed; NotFusible when there is no one place."""
+def positions(
+    body: Graph, domain: tuple[Var, ...], idx, center: Node | None = None, roots=()
+) -> list[tuple[Index, ...]]:
+    """Where in the domain each result is computed; NotFusible when there is no one place.
+
+    The loops are those of the first result, or of all `roots` that it is put together from.
+    """
     primary, *others = body.outputs
     if not others:
         return [idx]
     reads = Reads(domain)
-    reads.at(primary, idx)
+    for root in roots or (primary,):
+        reads.at(root, idx)
     for node in reversed(body.nodes):
         if node is not center and node.op.element is not None:
             reads.follow(node)
@@ -197,7 +203,8 @@ def lower_center(body: Graph, name: str) -> Kernel:
     a, b = (*(leaves[x] for x in center.inputs), None)[:2]
     kind, attrs = CENTERS[center.name], dict(center.attrs)
     if kind == "contract":
-        extra = Contract(a, b, loops, attrs)
+        sums = tuple(leaves[x] for x in center.inputs[2:])
+        extra = Contract(a, b, loops, attrs, sums)
     else:
         extra = Slide(center.name, a, b, loops, attrs)
     if attrs.get("workspace"):
@@ -310,10 +317,14 @@ def _whole(node: Node):
 
 def lower_node(node: Node, name: str) -> Kernel:
     """The kernel of one node of a fused graph."""
+    from .lower_quadrants import lower_quadrant_sums
+
     if node.name == "fused":
         return LOWERINGS[node.attrs["kind"]](node.attrs["body"], name)
     if node.name == "argsort":
         return lower_argsort(node, name)
+    if node.name == "quadrant_sums":
+        return lower_quadrant_sums(node, name)
     if node.name in ("attention", "attention_grad"):
         return lower_attention(node, name)
     if node.name in ("winograd_weight", "winograd_points", "winograd_kernels"):

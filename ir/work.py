@@ -1,7 +1,8 @@
 """How much a kernel has to do: floating-point operations and bytes, whatever algorithm runs.
 
 FLOPs are counted from graph nodes: 2 per multiply-add; a convolution counts as the direct sum with
-every tap of every window, also where Winograd or a border saves some; one per element for any other
+every tap of every window, also where Winograd or a border saves some, and a product as the plain
+sum, also where Strassen's method takes an eighth less; one per element for any other
 arithmetic on floats, `exp` and `tanh` included; none for moving, comparing, choosing and integers.
 Bytes are the least that must move: what is read of each operand once, each result once.
 """
@@ -151,3 +152,4 @@ def _operands(extra: Any):
     shared, terms = (*g["batch"], *g["k"]), 2 if g.get("paired") else 1
     yield extra.a, prod(e for e, s, *_ in (*shared, *g["m"]) if s) * terms
     yield extra.b, prod(e for e, _, s in shared if s) * g["n"] * terms
+    yield from ((x, x.type.size) for x in extra.sums)

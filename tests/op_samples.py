@@ -230,6 +230,8 @@ CONTRACT = [  # matmul from plain operands, from offsets, batched with b in pane
     S("contract", (0, 4), (4, 5), attrs=dict(PLAIN, batch=(), m=((0, 4),), n=5, k=((4, 1, 5),))),
     S("contract", (2, 5, 3), (5, 7), tol=1e-5,
       attrs=dict(PLAIN, batch=(), m=((2, 15), (3, 1)), n=7, k=((5, 3, 7),), merged=True)),
+    S("quadrant_sums", (4, 6), attrs=dict(rows=0, columns=1, right=False)),
+    S("quadrant_sums", (2, 6, 5, 8), attrs=dict(rows=3, columns=1, right=True)),
 ]
 
 HEADS = dict(rows=(9, 20, 0), keys=(7, 20, 20, 0), depth=(4, 1), width=5, safe=False)

@@ -137,7 +137,7 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
     """Compile a graph for this machine; `constant` inputs may be prepared once (see
     Runner.prepare).
     """
-    from .cache import default_cache
+    from ..cache import default_cache
 
     target, cache = host_target(), default_cache()
     context = contextvars.copy_context()  # the switches as they are now
@@ -150,10 +150,13 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
     if found is not None:
         recipe, objects = found
         return Runner(recipe, iter(objects), again, constant)
+    from . import entry
     from .object_maker import ObjectMaker
+    from .pool import runtime_symbols
 
     try:
         with ObjectMaker(target, cache) as maker:
+            maker.begin(runtime_symbols, entry.available)
             stages = _stages(graph, constant, target, label, maker.add)
             recipe, objects = stages.recipe, maker.objects(stages.all_numbers)
     finally:

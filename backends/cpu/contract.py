@@ -23,6 +23,7 @@ SIZES = {"float": 4, "double": 8, "half": 2, "bfloat": 2, PAIR: 4}
 WAY, WAYS = 4096, 8  # first-level cache: bytes after which addresses meet again; lines that fit
 PAGE = 4096
 LARGE = 16 << 20  # bytes of an operand that the third-level cache hardly keeps
+SECOND_CACHE = 1 << 20  # bytes that the second-level cache of a core holds, or less
 FIRST_CACHE = 16 * 1024  # bytes of b to keep in the first-level cache
 # bytes of b a cycle that come from the second-level cache, and from beyond it: the first time, and
 # again for each row tile
@@ -58,8 +59,8 @@ class Contraction:
     (n // P) * panel_stride + n % P, zero padded to a whole panel; so element (p, k, j) of packed b
     lies at p * panel_stride + k_linear * P + j and `k` strides b by multiples of P.
     `a_type`, `b_type` are LLVM scalar types; half and bfloat accumulate in float, and so do PAIRs
-    of bfloat, of which an element holds two terms of the sum. `c` is no part
-    of it: finished values go to a callback.
+    of bfloat, of which an element holds two terms of the sum. Each tile is computed `products`
+    times, from other parts of a and b. `c` is no part of it: finished values go to a callback.
     """
 
     batch: tuple[Dim, ...]
@@ -70,6 +71,7 @@ class Contraction:
     panel_stride: int = 0
     a_type: str = "float"
     b_type: str = "float"
+    products: int = 1
 
     @property
     def scalar(self) -> str:
@@ -83,6 +85,11 @@ class Contraction:
     @property
     def depth(self) -> int:
         return math.prod(d.extent for d in self.k)
+
+    @property
+    def terms(self) -> int:
+        """Products of numbers that a result is made of, one at least."""
+        return max(self.depth, 1) * self.products
 
 
 class Run(NamedTuple):
@@ -143,18 +150,18 @@ class Plan:
     def row_bytes(self) -> int:
         """Bytes of a that a row tile reads."""
         rows = self.row_runs[0].live * self.inner
-        return rows * max(self.spec.depth, 1) * SIZES[self.spec.a_type]
+        return rows * self.spec.terms * SIZES[self.spec.a_type]
 
     @property
     def column_bytes(self) -> int:
         """Bytes of b that a column tile reads."""
-        return self.column_runs[0].step * max(self.spec.depth, 1) * SIZES[self.spec.b_type]
+        return self.column_runs[0].step * self.spec.terms * SIZES[self.spec.b_type]
 
     @property
     def tile_nanoseconds(self) -> float:
         """Of a tile at 3 GHz; or, for few rows, of the stream of b."""
         vectors = _vectors(self.column_runs[0].live, self.lanes)
-        work = max(self.spec.depth, 1) * _cycles(self.row_runs[0].live * self.inner, vectors) / 3
+        work = self.spec.terms * _cycles(self.row_runs[0].live * self.inner, vectors) / 3
         return max(work, self.column_bytes / STREAM_NS / self.row_tiles) + 20
 
 
@@ -193,12 +200,15 @@ def wants_packed(contraction: Contraction, target: Target) -> bool:
     steps = [d.dim.b for d in merge(spec.k) if d.dim.extent > 1]
     # Rows of b a page apart are slow to walk down, and they crowd into few sets of the cache: the
     # loss is 5 % for short columns, 25 % for long ones and up to 90 % where b comes from far, and
-    # the copy costs as much as some 50 rows.
+    # the copy costs as much as some 50 rows. Nearer rows lose 3 to 6 % on a long walk, or where
+    # they crowd in the second-level cache.
     apart = abs(steps[-1]) * SIZES[spec.b_type] if steps else 0
+    if apart < PAGE:
+        crowded = apart >= PAGE // 2 and apart * spec.depth >= 2 * SECOND_CACHE
+        is_long = apart >= PAGE // 4 and spec.depth >= 2048
+        return not spec.panel and (crowded or is_long) and spec.rows >= 1024
     large = spec.n * spec.depth * SIZES[spec.b_type] >= LARGE
     rows = 96 if large else 256 if spec.depth > 1024 else 1024
-    if apart < PAGE:  # a long walk still loses 3 %
-        rows = 1024 if apart >= PAGE // 4 and spec.depth >= 2048 else math.inf
     return not spec.panel and spec.rows >= rows
 
 
@@ -346,7 +356,7 @@ def _cost(spec: Contraction, m, cut: int, row_runs, column_runs, lanes: int) -> 
 def _fetches(spec: Contraction, column: Run) -> tuple[float, float]:
     """Cycles that fetching b takes per k step: for the first row tile, and for the next ones."""
     step = column.step * SIZES[spec.b_type]
-    panel, everything = step * spec.depth, spec.n * spec.depth * SIZES[spec.b_type]
+    panel, everything = step * spec.terms, spec.n * spec.terms * SIZES[spec.b_type]
     first = step / (FAR if everything > CACHE else NEAR)
     return first, step / AGAIN if panel > CACHE else step / NEAR if panel > FIRST_CACHE else 0.0
 

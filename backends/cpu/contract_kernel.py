@@ -25,6 +25,7 @@ from ..map_kernel import store_value
 from ..scalar import memory_type
 from .contract import PAIR, Contraction, Dim, Plan, make_plan
 from .contract_emit import emit_contraction
+from .contract_strassen import Quadrants, quadrant_of
 
 LONG = 12  # vector instructions of an epilogue that becomes a function
 FAR = 1 << 20  # bytes read and written by an epilogue that are no longer in the near caches
@@ -36,7 +37,7 @@ def contraction_of(extra: Contract) -> Contraction:
     if g.get("paired"):
         return _paired_contraction(g)
     scalar_a, scalar_b = (memory_type(x.type.dtype.name) for x in (extra.a, extra.b))
-    return Contraction(
+    whole = Contraction(
         batch=tuple(Dim(*d) for d in g["batch"]),
         m=tuple(Dim(e, s) for e, s in g["m"]),
         n=g["n"],
@@ -46,6 +47,7 @@ def contraction_of(extra: Contract) -> Contraction:
         a_type=scalar_a,
         b_type=scalar_b,
     )
+    return quadrant_of(whole, g["half"]) if g.get("half") else whole
 
 
 def _paired_contraction(g: dict) -> Contraction:
@@ -88,12 +90,17 @@ class ContractKernel(ArgExpressions):
         begin, end = Value("%begin", "i64"), Value("%end", "i64")
         a = self._operand(self.extra.a, self.extra.geometry["a_offset"])
         b = self._operand(self.extra.b, self.extra.geometry["b_offset"])
+        quadrants = None
+        if self.extra.sums:
+            more_a, more_b = (self.pointers[x.slot] for x in self.extra.sums)
+            columns = self.extra.geometry["n"]
+            quadrants = Quadrants(self.e, self.plan, columns, (a, more_a), (b, more_b))
         self.hoist(self.fixed)
         if self.is_long:
             self.fill_frame()
         finish = self._call_finisher if self.is_long else self._finish
         fetch = self._fetch if self.wants_fetch() else None
-        emit_contraction(self.e, self.plan, a, b, begin, end, finish, fetch)
+        emit_contraction(self.e, self.plan, a, b, begin, end, finish, fetch, quadrants)
 
     def wants_fetch(self) -> bool:
         """Whether a tile asks for the lines that its epilogue will touch: where they are far."""

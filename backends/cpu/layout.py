@@ -33,16 +33,16 @@ from collections.abc import Iterable
 from math import prod
 
 from nncomp.ir.graph import Graph, Node, build_node, rebuild
-from nncomp.ir.op import OPS
 from nncomp.ir.ops import cast
 from nncomp.ir.passes.hoist import parameter_only
 from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.types import float32
 
 from ..scalar_types import FLOATS
+from ..walks import at, loops, shaped, transposed
 from .layout_conv import CONVS, lower_conv
-from .layout_product import Product, at, loops, shaped, transposed
-from .layout_strassen import Strassen
+from .layout_product import Product
+from .layout_strassen import Choice, in_quadrants
 from .layout_window import lower_window
 from .layout_winograd import lower_winograd
 from .layout_winograd_weight import lower_winograd_weight
@@ -73,22 +73,15 @@ def lower_contractions(graph: Graph, target: Target, constant: Iterable[str] = (
 
     graph = sink_permutes(_turned(rebuild(graph, visit_conv)))
     users, results = graph.users(), frozenset(graph.outputs)
-    prepared, strassen = parameter_only(graph, constant), Strassen(users)
-
-    def multiply(a: Node, b: Node) -> Node:
-        whole = build_node(OPS["matmul"], (a, b), {}, a.loc)
-        return lower_matmul(whole, (a, b), (False, True), [], target) or whole
+    prepared = parameter_only(graph, constant)
+    strassen = Choice(graph, constant, prepared)
 
     def visit_matmul(node: Node, operands: tuple[Node, ...]) -> Node | None:
         if not _is_candidate(node, ("matmul",)):
-            return strassen.follow(node, operands)
-        if node.inputs[1] in prepared and node.inputs[0] not in prepared:
-            fast = strassen.matmul(node, operands, multiply)
-            if fast is not None:
-                return fast
+            return None
         readers = [] if node in results else users[node]
         known = tuple(x in prepared for x in node.inputs)
-        return lower_matmul(node, operands, known, readers, target)
+        return lower_matmul(node, operands, known, readers, target, strassen.rows(node))
 
     return rebuild(graph, visit_matmul)
 
@@ -134,11 +127,13 @@ def _is_candidate(node: Node, names) -> bool:
 
 
 def lower_matmul(
-    node: Node, operands, prepared: tuple[bool, bool], readers: list[Node], target: Target
-) -> Node | None:
+    node: Node, operands, prepared: tuple[bool, bool], readers: list[Node], target: Target,
+    partners: int = 0,
+) -> Node | None:  # fmt: skip
     """a @ b, or (b^T @ a^T)^T where that is what is read or the better shape; None to leave it.
 
-    `prepared` tells of each operand whether it is computed once for many calls.
+    `prepared` tells of each operand whether it is computed once for many calls. With `partners` it
+    is computed in quadrants, partners being half as many rows apart.
     """
     a, b = operands
     rows, depth, columns = *a.shape[-2:], b.shape[-1]
@@ -155,7 +150,10 @@ def lower_matmul(
     if columns < FEW or (product.rows < FEW and product.copied):
         return None
     _cut_rows_for(product, node, readers)
-    return shaped(product.build(target, node.loc), node.shape)
+    product.even = partners > 0
+    whole = product.build(target, node.loc)
+    fast = in_quadrants(whole, partners) if partners else None
+    return shaped(fast or whole, node.shape)
 
 
 def _product(a: Node, b: Node, prepared: bool) -> Product:

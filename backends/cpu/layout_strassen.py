@@ -1,154 +1,129 @@
-"""Products with prepared weights by one level of Strassen's method in Winograd's form.
+"""Products with prepared weights by one level of Strassen's method: their `contract` gets sums.
 
-Seven products of quadrants instead of eight, and additions in their place (S. Winograd, "On
-multiplication of 2 x 2 matrices", 1971). The weight's four sums are computed once for many calls,
-those of the left operand once for all products that read it; the sums of products join the
-products' own kernels. The rounding error grows with the largest elements of both operands instead
-of with each sum of products (Higham, Accuracy and Stability of Numerical Algorithms, section 23.2):
-an inf or nan in one row of x may also show in the row half the rows further on.
+before:
+    contract_0 = contract(x, w, m=((128,768),), n=768, k=((768,1,32),), ...)
+after:
+    quadrant_sums_0 = quadrant_sums(x, rows=0, columns=1, right=False)
+    quadrant_sums_1 = quadrant_sums(w, rows=1, columns=0, right=True)
+    contract_0 = contract(x, w, quadrant_sums_0, quadrant_sums_1, ..., half=384)
 
-Results stay in quadrants as long as elementwise nodes read them: bias, activation and shortcut are
-computed by the products' kernels, and the next product takes its own quadrants from there.
+The kernel then multiplies quadrants seven times instead of eight (`contract_strassen`). The sums of
+a weight are computed once for many calls, those of x once for all products that read it. The
+rounding error grows with the largest elements of both operands instead of with each sum of products
+(Higham, Accuracy and Stability of Numerical Algorithms, section 23.2): an inf or nan in one row of
+x may also show in the row half the rows further on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable
 from math import prod
 
 from nncomp.ir.debug import debug
-from nncomp.ir.graph import Node, build_node
-from nncomp.ir.op import Elementwise
-from nncomp.ir.ops import concat, reshape, slice
+from nncomp.ir.graph import Graph, Node, build_node
+from nncomp.ir.ops import quadrant_sums, reshape
 
-ROWS, DEPTH, COLUMNS = 96, 512, 512  # what is smaller gains less than its additions cost
-PANEL = 96  # columns of the quadrants: whole panels for vectors of any length up to 16 lanes
-LEAST, LARGEST = 4 << 20, 16 << 20  # bytes of a weight; its sums take as many again
+from .row_sizes import alike_rows
 
-Quadrants = tuple[Node, Node, Node, Node]  # of the last two axes: 11, 12, 21, 22
-Multiply = Callable[[Node, Node], Node]
-Part = Callable[[Node, int, int], Node]
+ROWS, DEPTH, COLUMNS = 64, 512, 256  # what is smaller gains less than its sums cost
 
 
-class Strassen:
-    """Rewrites products while a graph is rebuilt; knows which new nodes exist in quadrants.
+class Choice:
+    """Which products of a graph are computed in quadrants, and which rows of theirs are partners.
 
-    `users` are the readers of each node of the old graph.
+    `prepared` are the nodes that are computed once for many calls, `constant` names the parameters.
     """
 
-    def __init__(self, users: Mapping[Node, Sequence[Node]]) -> None:
-        self.users = users
-        self.parts: dict[Node, Quadrants] = {}
+    def __init__(self, graph: Graph, constant: Iterable[str], prepared: set[Node]) -> None:
+        self.prepared, self.forced = prepared, debug.strassen
+        self.alike = alike_rows(graph, constant) if self.forced is None else set()
 
-    def matmul(self, node: Node, operands: tuple[Node, ...], multiply: Multiply) -> Node | None:
-        """a @ b by seven products, made by `multiply`; None where the plain sum is better."""
-        a, b = operands
-        if not is_worth(a, b):
-            return None
-        packed = multiply(a, b)
+    def rows(self, node: Node) -> int:
+        """Rows in whose halves partners lie, if a @ b is to be in quadrants; 0 if it is not.
 
-        def part(x: Node, i: int, j: int) -> Node:
-            return of_quadrant(multiply(x, quadrants(b)[2 * i + j]), packed, i, j)
+        By itself only where partners belong to one sample and are alike: then no row loses digits
+        to a larger one, and no sample is changed by others.
+        """
+        a, b = node.inputs
+        if self.forced is False or not self._is_worth(a, b):
+            return 0
+        if self.forced:
+            return a.shape[-2]
+        return rows_of_sample(a) if a in self.alike else 0
 
-        return self._whole(products(self.quadrants(a), quadrants(b), multiply, part))
-
-    def quadrants(self, x: Node) -> Quadrants:
-        """The quadrants of a node, those it was put together from if it was."""
-        return self.parts[x] if x in self.parts else quadrants(x)
-
-    def follow(self, node: Node, operands: tuple[Node, ...]) -> Node | None:
-        """An elementwise node, or a reshape that adds ones, of quadrants; None for other nodes."""
-        cut = [old for old, x in zip(node.inputs, operands, strict=True) if x in self.parts]
-        if not cut or not all(_takes_quadrants(u) for old in cut for u in self.users[old]):
-            return None
-        if node.name == "reshape":
-            return self._reshaped(node, operands[0])
-        if not isinstance(node.op, Elementwise) or any(x.shape != node.shape for x in operands):
-            return None
-        each = zip(*(self.quadrants(x) for x in operands), strict=True)
-        c11, c12, c21, c22 = (build_node(node.op, some, node.attrs, node.loc) for some in each)
-        return self._whole((c11, c12, c21, c22))
-
-    def _reshaped(self, node: Node, x: Node) -> Node | None:
-        if len(node.shape) < 2 or node.shape[-2:] != x.shape[-2:]:
-            return None
-        lead = node.shape[:-2]
-        parts = (reshape(p, shape=(*lead, *p.shape[-2:])) for p in self.parts[x])
-        c11, c12, c21, c22 = parts
-        return self._whole((c11, c12, c21, c22))
-
-    def _whole(self, parts: Quadrants) -> Node:
-        c11, c12, c21, c22 = parts
-        last = len(c11.shape) - 1
-        rows = concat(c11, c12, axis=last), concat(c21, c22, axis=last)
-        whole = concat(*rows, axis=last - 1)
-        self.parts[whole] = parts
-        return whole
+    def _is_worth(self, a: Node, b: Node) -> bool:
+        if not a.dtype.name == b.dtype.name == "float32" or len(b.shape) != 2:
+            return False
+        if b not in self.prepared or a in self.prepared:
+            return False
+        rows, depth, columns = prod(a.shape[:-1]), *b.shape
+        return rows >= ROWS and depth >= DEPTH and columns >= COLUMNS
 
 
-def _takes_quadrants(node: Node) -> bool:
-    """Whether a reader does not need its operand as a whole, as far as its name tells."""
-    return isinstance(node.op, Elementwise) or node.name in ("reshape", "matmul")
+def rows_of_sample(a: Node) -> int:
+    """The length of the axis before the last one of a tensor of three axes or more, which `a` may
+    have been before it was reshaped to a matrix; 0 where there is none."""
+    if len(a.shape) > 2:
+        return a.shape[-2]
+    rows = a.shape[0]
+    while a.name == "reshape":
+        a = a.inputs[0]
+        for end in range(2, len(a.shape)):
+            if prod(a.shape[:end]) == rows:
+                return a.shape[end - 1]
+    return 0
 
 
-def is_worth(a: Node, b: Node) -> bool:
-    """Whether a @ b, b prepared, is large enough in all directions and its quadrants are whole."""
-    if not debug.strassen or a.dtype.name != "float32" or b.dtype.name != "float32":
-        return False
-    if len(b.shape) != 2 or not LEAST <= b.type.size * b.dtype.itemsize <= LARGEST:
-        return False
-    rows, depth, columns = prod(a.shape[:-1]), *b.shape
-    if rows != a.shape[-2] or rows < ROWS or depth < DEPTH or columns < COLUMNS:
-        return False
-    return rows % 2 == 0 and depth % 32 == 0 and columns % (2 * PANEL) == 0
+def in_quadrants(node: Node, rows: int) -> Node | None:
+    """A `contract` with what is needed to compute it in quadrants; partners lie `rows` / 2 apart.
 
-
-def of_quadrant(node: Node, whole: Node, i: int, j: int) -> Node:
-    """The `contract` with a quadrant of a weight, reading that of the panels of the whole weight.
-
-    Panels of quadrants would be 3/4 of the weight in another order: with those of all of it its
-    plain copy can be given up.
+    None where the operands do not lie so that both they and the result have quadrants.
     """
-    old = whole.attrs
-    if not node.name == whole.name == "contract" or node.attrs["panel"] != old["panel"]:
-        return node
-    if not old["panel"] or node.attrs["n"] % old["panel"]:
-        return node  # the second half of the columns begins within a panel
-    panels, depth = node.attrs["n"] // old["panel"], old["panel_stride"] // 2
-    offset = old["b_offset"] + j * panels * old["panel_stride"] + i * depth
-    attrs = {**node.attrs, "panel_stride": old["panel_stride"], "b_offset": offset}
-    return build_node(node.op, (node.inputs[0], whole.inputs[1]), attrs, node.loc)
+    attrs = dict(node.attrs)
+    a, b = node.inputs
+    if attrs["batch"] or not attrs["panel"] or attrs.get("paired"):
+        return None
+    if attrs["a_offset"] or attrs["b_offset"]:
+        return None
+    *outer, (extent, step) = attrs["m"]
+    if extent > rows and extent % rows == 0 and (not outer or attrs.get("merged")):
+        outer, extent = [*outer, (extent // rows, step * rows)], rows
+        attrs["merged"] = True
+    attrs["m"] = (*outer, (extent, step))
+    (deep, *_), *_ = attrs["k"]
+    if rows % extent or extent % 2 or deep % 2:
+        return None
+    left, right = _left_sums(a, attrs), _right_sums(b, attrs)
+    if left is None or right is None:
+        return None
+    attrs["half"] = right.shape[0] // 2 * attrs["panel"]
+    if attrs["half"] >= attrs["n"]:
+        return None
+    return build_node(node.op, (a, b, left, reshape(right, shape=b.shape)), attrs, node.loc)
 
 
-def products(a: Quadrants, b: Quadrants, multiply: Multiply, part: Part) -> Quadrants:
-    """The quadrants of a @ b; `part(x, i, j)` multiplies by a quadrant of b."""
-    a11, a12, a21, a22 = a
-    b11, b12, b21, b22 = b
-    t1, t3 = b12 - b11, b22 - b12
-    t2 = b22 - t1
-    t4 = t2 - b21
-    s1, s3 = a21 + a22, a11 - a21
-    s2 = s1 - a11
-    s4 = a12 - s2
-    p1 = part(a11, 0, 0)
-    c11 = part(a12, 1, 0) + p1
-    u2 = multiply(s2, t2) + p1
-    u3 = multiply(s3, t3) + u2
-    p5 = multiply(s1, t1)
-    c22 = u3 + p5
-    c12 = part(s4, 1, 1) + (u2 + p5)
-    c21 = u3 - multiply(a22, t4)
-    return c11, c12, c21, c22
+def _left_sums(a: Node, attrs: dict) -> Node | None:
+    """The sums of the left operand, which must hold its rows and terms without gaps."""
+    rows, terms = attrs["m"][-1][:2], attrs["k"][0][:2]
+    axes = sorted(((e, s) for e, s, *_ in (*attrs["m"], *attrs["k"])), key=lambda x: -x[1])
+    reach = 1
+    for extent, step in reversed(axes):
+        if step != reach:
+            return None
+        reach *= extent
+    if reach != a.type.size:
+        return None
+    where = dict(rows=axes.index(rows), columns=axes.index(terms), right=False)
+    sums = quadrant_sums(reshape(a, shape=tuple(e for e, _ in axes)), **where)
+    return reshape(sums, shape=a.shape)
 
 
-def quadrants(x: Node) -> Quadrants:
-    """The quadrants of the last two axes."""
-    rows, columns = x.shape[-2:]
-    lead, ones = x.shape[:-2], (1,) * len(x.shape)
-
-    def part(i: int, j: int) -> Node:
-        start = (*(0,) * len(lead), i * rows // 2, j * columns // 2)
-        stop = (*lead, (i + 1) * rows // 2, (j + 1) * columns // 2)
-        return slice(x, start=start, stop=stop, step=ones)
-
-    return part(0, 0), part(0, 1), part(1, 0), part(1, 1)
+def _right_sums(b: Node, attrs: dict) -> Node | None:
+    """The sums of the right operand, panels [panels, terms, columns]."""
+    (extent, _, step), *_ = attrs["k"]
+    panel, stride = attrs["panel"], attrs["panel_stride"]
+    panels = b.type.size // stride
+    if extent * step != stride or panels % 2 or panels * stride != b.type.size:
+        return None
+    shaped = reshape(b, shape=(panels, stride // panel, panel))
+    return quadrant_sums(shaped, rows=1, columns=0, right=True)

@@ -12,13 +12,13 @@ from functools import cached_property
 from nncomp.ir.debug import debug
 from nncomp.ir.graph import Graph
 from nncomp.ir.passes import split_prepare
-from nncomp.ir.passes.index_checks import index_checks, without_bounds
+from nncomp.ir.passes.index_checks import run_checked
 from nncomp.ir.passes.plan import plan_program
 from nncomp.ir.passes.run import dump_text, run_pipeline
 from nncomp.ir.program import LoopStep, Place, Program, Step
 from nncomp.ir.types import TensorType
 
-from ..cpu.pipeline import packed_for_kernels
+from ..loop_bodies import packed_for_kernels
 from .assemble import ptx_text
 from .codegen import kernel_code
 from .kernel import Code, Facts
@@ -33,12 +33,11 @@ class Stages:
 
     def __init__(self, graph: Graph, constant: Sequence[str], target: Target, label: str = ""):
         self.graph, self.target = graph, target
-        optimized = run_pipeline(graph, ptx_pipeline(target, tuple(constant)), label=label)
-        check_graph, self.checks = index_checks(optimized)
+        passes = ptx_pipeline(target, tuple(constant))
+        optimized, check_graph, self.checks = run_checked(graph, passes, label)
         self.checker: Stages | None = None
         if check_graph is not None:
             self.checker = Stages(check_graph, (), target, label + "checks_")
-        optimized = without_bounds(optimized)
         self.prepared: Stages | None = None
         if constant:
             prepare, optimized = split_prepare(optimized, constant, packed_for_kernels(optimized))

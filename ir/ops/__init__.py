@@ -44,6 +44,7 @@ from .logic import (
     where,
 )
 from .movement import concat, expand, flip, pad, permute, reshape, slice
+from .quadrants import quadrant_sums
 from .reduce import amax, argmax, cumsum, prod, sum
 from .structure import again, call, detach, fused, get, scan
 from .window import argmax_pool, fold, max_pool, unfold
@@ -57,8 +58,8 @@ __all__ = [
     "detach", "div", "eq", "erf", "exp", "expand", "expm1", "flip", "floor", "floor_divide", "fold",
     "full", "full_like", "fused", "get", "index_add", "index_put", "index_reduce", "iota",
     "iota_like", "le", "log", "log1p", "lt", "matmul", "max_pool", "maximum", "minimum", "mul",
-    "neg", "pad", "permute", "pow", "prod", "random_bits", "remainder", "reshape", "round", "scan",
-    "shift_left", "shift_right", "sigmoid", "sin", "slice", "sqrt", "sub", "sum", "take", "tanh",
-    "unfold", "where", "window_conv", "window_max", "winograd", "winograd_kernels",
+    "neg", "pad", "permute", "pow", "prod", "quadrant_sums", "random_bits", "remainder", "reshape",
+    "round", "scan", "shift_left", "shift_right", "sigmoid", "sin", "slice", "sqrt", "sub", "sum",
+    "take", "tanh", "unfold", "where", "window_conv", "window_max", "winograd", "winograd_kernels",
     "winograd_points", "winograd_weight", "zeros_like",
 ]  # fmt: skip

@@ -292,14 +292,21 @@ class contract(Contraction):
     operands, counted from elements `a_offset` and `b_offset`. Column n of b lies at n, or with
     `panel` P > 0 at n // P * panel_stride + n % P. With `merged` all of m is one axis of the
     result. With `paired` each term is two: also that of the elements right behind both; the columns
-    of a panel are then 2 apart.
+    of a panel are then 2 apart. With `half` C > 0 code may multiply quadrants by Strassen's method,
+    the second ones from the middle of the last `m` and the first `k`, and from column C on; the
+    third and fourth operand are then the `quadrant_sums` of a and b.
     """
 
     differentiable = False
 
     def type(
-        a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False, paired=False
-    ):
+        a, b, *sums, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False,
+        paired=False, half=0,
+    ):  # fmt: skip
+        require(sums == ((a, b) if half else ()), f"contract: half {half} does not go with {sums}")
+        even = panel and half % panel == 0 and m[-1][0] % 2 == k[0][0] % 2 == 0
+        whole = not half or (even and 0 < half < n and not batch)
+        require(whole, f"contract: {m}, {k}, panel {panel} have no quadrants of width {half}")
         ok = not paired or (panel and a.dtype is b.dtype is bfloat16)
         require(ok, f"contract: paired terms are of bfloat16 in panels, got {a} and {b}")
         k, step = (*k, (2, 1, 1)) if paired else k, 2 if paired else 1
@@ -314,8 +321,9 @@ class contract(Contraction):
         return TensorType(shape, a.dtype)
 
     def eval(
-        a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False, paired=False
-    ):
+        a, b, *_, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False,
+        paired=False, half=0,
+    ):  # fmt: skip
         wide = _accumulate(a.dtype)
         k, step = (*k, (2, 1, 1)) if paired else k, 2 if paired else 1
         walk = [(e, s) for e, s, *_ in (*batch, *m, *k)]
@@ -332,8 +340,8 @@ class contract(Contraction):
         return out.reshape(*groups, *_rows_of(m, merged), n).astype(a.dtype)
 
     def element(
-        k_, idx, a, b, *, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False,
-        paired=False,
+        k_, idx, a, b, *_, batch, m, n, k, panel, panel_stride, a_offset, b_offset, merged=False,
+        paired=False, half=0,
     ):  # fmt: skip
         rank = len(batch)
         k, step = (*k, (2, 1, 1)) if paired else k, 2 if paired else 1

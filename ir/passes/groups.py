@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from math import prod
 
+from ..abreast import is_abreast
 from ..cost import CHEAP, node_cost
 from ..frames import FRAMED, is_frame
 from ..graph import Node
@@ -54,7 +55,9 @@ class Group:
         self.domain: tuple[Var, ...] = ()
         frame = root.inputs[0] if self.kind == "map" and is_frame(root) else None
         self.is_framed = frame is not None or matrix is not None
-        self.inner = matrix or frame or root  # what the loops run over
+        self.is_abreast = self.kind == "map" and is_abreast(root)
+        part = root.inputs[0] if self.is_abreast else root
+        self.inner = matrix or frame or part  # what the loops run over
         if isinstance(root.type, TensorType):
             self.domain, self.idx = domain_of(self.inner.type.shape)
         self.reads = Reads(self.domain)
@@ -66,7 +69,8 @@ class Group:
             for node, idx in scatter_places(root, self.idx):
                 self.reads.at(node, idx)
         elif self.kind != "opaque":
-            self.reads.at(self.inner, self.idx)
+            for x in root.inputs if self.is_abreast else (self.inner,):
+                self.reads.at(x, self.idx)
         if root.name in CENTERS:
             self.center = root
         elif is_reduction(root):
@@ -163,6 +167,8 @@ class Group:
             return False
         if self.in_pieces or (self.is_framed and CENTERS[node.name] not in FRAMED):
             return False
+        if self.is_abreast:
+            return False
         if any(node in u.inputs and u.name in CENTERS for u in self.members):
             return False
         outputs = [self.inner if o is self.root else o for o in self.outputs]
@@ -175,7 +181,7 @@ class Group:
         """Whether the loops may be cut at the ends of a long concat's operands."""
         if stored or self.in_pieces or len(self.outputs) > 1 or self.kind != "map":
             return False
-        if self.is_framed:
+        if self.is_framed or self.is_abreast:
             return False
         if self.row is not None or self.code * len(node.inputs) > MAX_CODE:
             return False

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..kernels import KernelCall
+from ..kernels import KernelCall, stores_of
 from ..loops import Load, walk
 from ..program import Place
 from ..types import TensorType
@@ -102,13 +102,17 @@ def reads_in_step(
     reading = [k for k, v in enumerate(operands) if v.root is old]
     slots = {b.slot for b in kernel.buffers if calls[0].arguments[b.slot][0] in reading}
     if kernel.kind in ("contract", "winograd"):
-        if kernel.extra.a.slot in slots or kernel.extra.b.slot in slots:
+        sums = kernel.extra.sums if kernel.kind == "contract" else ()
+        if any(x.slot in slots for x in (kernel.extra.a, kernel.extra.b, *sums)):
             return False
     elif kernel.kind != "map":
         return False
     if not all(operands[k].is_whole for k in reading):
         return False
-    store = kernel.stores[next(k for k, v in enumerate(results) if v is new)]
+    stores = stores_of(kernel, next(k for k, v in enumerate(results) if v is new))
+    if len(stores) != 1:
+        return False
+    (store,) = stores
     for s in kernel.stores:
         for x in walk(s.roots):
             if isinstance(x, Load) and x.buffer.slot in slots:

@@ -14,8 +14,8 @@ from nncomp.ir.ops import bitwise_xor
 from nncomp.ir.rewrite import full_node
 from nncomp.ir.types import bool_
 
-from .attention_pattern import Found
-from .layout_product import Walk, at, cut_of, look_through, loops, stored
+from ..walks import Walk, at, cut_of, look_through, loops, stored
+from .pattern import Found
 
 FEWEST = 8  # queries, below which most lanes would idle
 LARGEST = 1 << 22  # elements of a constant mask that is worth looking at

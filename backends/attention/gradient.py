@@ -1,6 +1,6 @@
 """Makes one `attention_grad` node of the gradients of an attention.
 
-before (P and E as in attention_backward.py):
+before (P and E as in backward.py):
     dP = matmul(g, permute(v))
     ...
     dq = matmul(dS, permute(k)); dk = matmul(permute(q), dS); dv = matmul(permute(P), g)
@@ -22,10 +22,10 @@ from nncomp.ir.index import Index, Var, linear
 from nncomp.ir.op import OPS
 from nncomp.ir.ops import permute, slice
 
-from .attention_backward import FoundGradients, Gradient
-from .attention_geometry import Geometry, Operand, settled
-from .attention_pattern import Found
-from .layout_product import Walk, at, shaped
+from ..walks import Walk, at, shaped
+from .backward import FoundGradients, Gradient
+from .geometry import Geometry, Operand, settled
+from .pattern import Found
 
 Fits = Callable[[dict[str, Any]], bool]
 
