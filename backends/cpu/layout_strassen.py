@@ -25,7 +25,8 @@ from nncomp.ir.ops import quadrant_sums, reshape
 
 from .row_sizes import alike_rows
 
-ROWS, DEPTH, COLUMNS = 64, 512, 256  # what is smaller gains less than its sums cost
+ROWS, DEPTH, COLUMNS = 64, 256, 256  # what is smaller gains less than its sums cost
+WORK = 1 << 26  # multiplications from which on another meeting of all threads does not matter
 
 
 class Choice:
@@ -57,7 +58,8 @@ class Choice:
         if b not in self.prepared or a in self.prepared:
             return False
         rows, depth, columns = prod(a.shape[:-1]), *b.shape
-        return rows >= ROWS and depth >= DEPTH and columns >= COLUMNS
+        is_large = rows >= ROWS and depth >= DEPTH and columns >= COLUMNS
+        return is_large and rows * depth * columns >= WORK
 
 
 def rows_of_sample(a: Node) -> int:
