@@ -9,6 +9,7 @@ from nncomp.ir.graph import Graph, Node, inline, rebuild
 from nncomp.ir.lower import CENTERS
 from nncomp.ir.passes import PIPELINE, cse, simplify, split_prepare
 from nncomp.ir.passes.fuse import fuse
+from nncomp.ir.passes.join_sums import join_sums
 from nncomp.ir.passes.order import is_alias
 from nncomp.ir.passes.plan import plan_program
 from nncomp.ir.passes.recompute import fit_memory
@@ -45,7 +46,11 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-    return [save_less, split_cumsum, split_reductions, fuse]
+
+    def fuse_joined(graph: Graph) -> Graph:
+        return join_sums(fuse(graph))
+
+    return [save_less, split_cumsum, split_reductions, fuse_joined]
 
 
 def within(limit: int, passes: list[Pass]) -> list[Pass]:

@@ -109,7 +109,10 @@ def reads_in_step(
         return False
     if not all(operands[k].is_whole for k in reading):
         return False
-    store = kernel.stores[next(k for k, v in enumerate(results) if v is new)]
+    number = next(k for k, v in enumerate(results) if v is new)
+    if number >= len(kernel.stores):
+        return False  # written behind the stores, from what they wrote
+    store = kernel.stores[number]
     for s in kernel.stores:
         for x in walk(s.roots):
             if isinstance(x, Load) and x.buffer.slot in slots:

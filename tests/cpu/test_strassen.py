@@ -251,6 +251,33 @@ def test_products_of_one_operand_share_its_sums(any_size):
     assert sum(n.name == "quadrant_sums" for n in runner.fused_graph.nodes) == 1
 
 
+@pytest.mark.parametrize("rows", [(20,), (3, 8)], ids=str)
+@pytest.mark.parametrize("op", ["neg", "erf"])
+def test_the_sums_of_a_result_join_its_kernel(rows, op, any_size):
+    """Of two products, one behind the other: the second one's kernel finds the sums made."""
+    x = input_node("x", TensorType((*rows, 34), float32))
+    weights = [input_node("v", TensorType((34, 128), float32))]
+    weights.append(input_node("w", TensorType((128, 96), float32)))
+    y = x
+    for w in weights:
+        flat = build_node(OPS["reshape"], (y,), {"shape": (int(np.prod(rows)), y.shape[-1])})
+        y = build_node(OPS["matmul"], (flat, w), {})
+        y = build_node(OPS["reshape"], (y,), {"shape": (*rows, w.shape[-1])})
+        y = build_node(OPS[op], (y,), {})
+    graph = Graph("two", [x, *weights], [y])
+    arrays = [np.round(3 * sample(*x.shape)) for x in graph.inputs]
+    with debug(strassen=True):
+        runner = cpu.compile(graph, ("v", "w"))
+    fused = runner.fused_graph
+    bodies = [n.attrs["body"] for n in fused.nodes if n.name == "fused"]
+    assert taken(fused) == 2 and sum(n.name == "quadrant_sums" for n in fused.nodes) == 1
+    assert [g.outputs[-1].name for g in bodies] == ["quadrant_sums", op]
+    (expected,) = interpret(graph, *arrays)
+    prepared = runner.prepare(arrays)
+    for threads in (1, 2, 3):
+        np.testing.assert_allclose(runner(arrays, prepared, threads)[0], expected, atol=1e-4)
+
+
 def test_weights_are_given_up_and_come_back(net):
     before = net.up.weight.detach().numpy().copy()
     model = Net().eval().requires_grad_(False)
