@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from .abreast import is_abreast, lower_abreast
 from .digest import sha256
@@ -51,15 +52,15 @@ def calls_of(node: Node) -> tuple[KernelCall, ...]:
     if kind == "contract":
         body, offsets = _without_offsets(body)
         node = Node(node.op, node.inputs, {"body": body, "kind": kind}, node.type, node.loc)
-    key = (kind, structure_key(body))
+    structure = (kind, structure_key(body))
     if is_in_panels(body, kind):
-        kernel = _cached(key, body.name, lambda name: lower_panels(body, kind, name))
+        kernel = _cached(structure, body.name, lambda name: lower_panels(body, kind, name))
     elif kind == "map" and is_abreast(body.outputs[0]):
-        kernel = _cached(key, body.name, lambda name: lower_abreast(body, name))
+        kernel = _cached(structure, body.name, lambda name: lower_abreast(body, name))
     elif frame is None:
-        kernel = _cached(key, body.name, lambda name: lower_node(node, name))
+        kernel = _cached(structure, body.name, lambda name: lower_node(node, name))
     else:
-        kernel = _cached(key, body.name, lambda name: lower_framed(body, kind, name))
+        kernel = _cached(structure, body.name, lambda name: lower_framed(body, kind, name))
     arguments = tuple((b.slot, offsets.get(b.slot, 0)) for b in kernel.buffers)
     return (KernelCall(kernel, arguments), *_border_calls(frame, count))
 
@@ -69,7 +70,7 @@ def _border_calls(frame: Node | None, count: int) -> Iterator[KernelCall]:
     for border in borders(frame) if frame is not None else ():
         type, axis, low, high, value = border
         key = ("border", type, axis, low, high, attribute_key({"value": value}))
-        kernel = _cached(key, "border", lambda name, b=border: lower_border(*b, name))
+        kernel = _cached(key, "border", partial(lower_border, type, axis, low, high, value))
         yield KernelCall(kernel, ((count, 0),))
 
 

@@ -135,10 +135,10 @@ def settled(geometry: Geometry, found: Found, node: Node, shapes: dict) -> dict 
     A causal mask is dropped from the operands, one that hides is turned round. `shapes` remembers
     which masks are causal.
     """
-    has_mask = found.mask is not None
-    if node.shape[-2] < FEWEST or (has_mask and found.mask.dtype not in (bool_, node.dtype)):
+    mask = found.mask
+    if node.shape[-2] < FEWEST or (mask is not None and mask.dtype not in (bool_, node.dtype)):
         return None
-    causal = has_mask and geometry.mask_is_causal(found.hides, shapes)
+    causal = mask is not None and geometry.mask_is_causal(found.hides, shapes)
     if causal:
         geometry.operands.pop()
     elif found.hides:

@@ -56,7 +56,7 @@ class Backward:
         geometry = _GradientGeometry(self.found, self.node, new, self.pulled)
         attrs = settled(geometry, self.found, self.node, self.shapes)
         assert attrs is not None, "the forward pass has a plan, so the backward pass has attributes"
-        g, *results = geometry.others
+        g, results = geometry.others[0], geometry.results
         is_joined = self.pulled.joined is not None
         sizes = [x.size for x in results]
         starts = [0 if is_joined else sum(sizes[:i]) for i in range(len(results))]
@@ -118,7 +118,7 @@ class _GradientGeometry(Geometry):
     def more(self, new: dict[Node, Node]) -> list[Operand]:
         self.lines = (self.row, self.key, self.key)
         lengths = (self.depth, self.depth, self.width)
-        results = []
+        self.results: list[_Result] = []
         for found, line, length in zip(self.pulled.all, self.lines, lengths, strict=True):
             position = at(self.batch, [line], [length])
             if found is not None:
@@ -126,8 +126,9 @@ class _GradientGeometry(Geometry):
             result = _Result(self.pulled.g, position)
             if self.pulled.joined is not None and found is not None:
                 result.walk = Walk(self.pulled.g, self.pulled.joined.offset(found.node, position))
-            results.append(result)
-        return [Operand(new[self.pulled.g], at(self.batch, [self.row], [self.width])), *results]
+            self.results.append(result)
+        given = Operand(new[self.pulled.g], at(self.batch, [self.row], [self.width]))
+        return [given, *self.results]
 
     def neighbours(self) -> list[tuple[Operand, Var]]:
         return [(self.operands[1], self.depth), (self.others[0], self.width)]

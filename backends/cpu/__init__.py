@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from nncomp.ir import watch
 from nncomp.ir.graph import Graph
+from nncomp.ir.index_check import raise_wrong
 from nncomp.ir.program import Program
 
 from . import stored
@@ -123,14 +124,8 @@ class Runner:
         IndexError, before anything is written, for an index tensor that points outside its axis.
         """
         if self.checker is not None:
-            self._check_indices(self.checker(arrays, (), threads))
+            raise_wrong(self.checks, self.checker(arrays, (), threads))
         return self.executable([*arrays, *prepared], threads)
-
-    def _check_indices(self, ends: list[np.ndarray]) -> None:
-        for check, low, high in zip(self.checks, ends[::2], ends[1::2], strict=True):
-            error = check.error(int(low), int(high))
-            if error is not None:
-                raise error
 
 
 def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runner:

@@ -175,6 +175,7 @@ class _Tile(NamedTuple):
 
 def _ask(e: Emitter, unit: _Unit, tile: _Tile, turn: Index, turns: int) -> None:
     """Prefetch one of `turns` shares of what the epilogue of a tile will need."""
+    assert unit.fetch is not None
     count = prod(tile.inside) * tile.vectors
     share = -(-count // turns)
     for k in range(share):

@@ -60,7 +60,7 @@ def accumulate(
 
 def _turns(extent: int) -> int:
     """Shares of about equal length that a loop is cut in; 1 where it cannot be."""
-    likely = (*range(SHARES, 2 * SHARES), *range(SHARES - 1, 3, -1))
+    likely = (*range(SHARES, 2 * SHARES), *range(SHARES - 1, 1, -1))
     return next((n for n in likely if extent % n == 0), 1)
 
 
@@ -69,7 +69,7 @@ def _nest(e: Emitter, dims: Sequence[Dim], plan: Plan, at: Places, sums, rows, c
     if not dims:
         if at[2:]:
             fetch_next(e, plan, at[2], columns[-1].at)
-        return [*at, *_step(e, plan, *at[:2], sums, rows, columns)]
+        return [*at, *_step(e, plan, at[0], at[1], sums, rows, columns)]
     dim, *others = dims
     steps = dim.a, dim.b, prod(d.extent for d in others) * ahead_step(plan)
     with e.loop(0, dim.extent, carry=[*at, *sums], hint="k") as loop:

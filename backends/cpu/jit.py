@@ -268,13 +268,13 @@ def _explain(step: str, message: str, text: str) -> str:
     found = re.search(r"<string>:(\d+):\d+", message)
     if found:
         at = int(found[1]) - 1
-        chosen = range(max(0, at - 3), min(len(lines), at + 3))
+        chosen = list(range(max(0, at - 3), min(len(lines), at + 3)))
     else:  # the verifier quotes the instructions, but has no line numbers
         quoted = {part.strip() for part in message.split("\n")} - {"", "}"}
         chosen = [i for i, line in enumerate(lines) if line.strip() in quoted] or [
             i for i, line in enumerate(lines) if line.startswith("define")
         ]
-    shown = "\n".join(f"{i + 1:5d} | {lines[i]}" for i in list(chosen)[:_SHOWN_LINES])
+    shown = "\n".join(f"{i + 1:5d} | {lines[i]}" for i in chosen[:_SHOWN_LINES])
     return f"LLVM cannot {step} this code: {message.strip()}\n{shown}"
 
 

@@ -79,16 +79,16 @@ class ObjectMaker:
         """Do something else meanwhile, by the end of the block: what is not of this program but
         will be needed to run it. An error shows when it is asked for."""
         ready = self.ready
-
-        def run(task: Callable[[], object]) -> None:
-            if ready is not None and ready.result():
-                task()
-
-        if self.workers is not None:
+        if self.workers is not None and ready is not None:
             for task in tasks:
-                self.workers.submit(run, task)
+                self.workers.submit(_when_ready, ready, task)
 
     def __exit__(self, *error: object) -> None:
         self.stack.close()
         if self.workers is not None:
             self.workers.shutdown(wait=True, cancel_futures=True)
+
+
+def _when_ready(ready: Future, task: Callable[[], object]) -> None:
+    if ready.result():
+        task()

@@ -132,7 +132,9 @@ def load(cache: ObjectCache, key: str) -> tuple[Recipe, list[bytes]] | None:
         recipe = recipe_from_json(json.loads(entry[0]))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return (recipe, entry[1:]) if count_objects(recipe) == len(entry) - 1 else None
+    if recipe is None or count_objects(recipe) != len(entry) - 1:
+        return None
+    return recipe, entry[1:]
 
 
 def save(cache: ObjectCache, key: str, recipe: Recipe, objects: Sequence[bytes]) -> None:

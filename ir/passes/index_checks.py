@@ -31,7 +31,7 @@ from typing import NamedTuple
 from ..graph import Graph, Node, build_node, rebuild, toposort
 from ..index_check import INDEXED, Check
 from ..op import OPS, Elementwise
-from ..ops import amax, bitwise_xor, full_like
+from ..ops import full_like
 from ..rewrite import full_node
 from ..types import TensorType
 from . import PIPELINE
@@ -107,12 +107,14 @@ def _uses(node: Node) -> Iterator[tuple[Node, int]]:
 def _lowest(x: Node) -> Node:
     """The smallest element: the largest one with all bits turned round."""
     ones = full_like(x, -1 if x.dtype.kind == "i" else (1 << 8 * x.dtype.itemsize) - 1)
-    flipped = _highest(bitwise_xor(x, ones))
-    return bitwise_xor(flipped, full_like(flipped, ones.attrs["value"]))
+    flipped = _highest(build_node(OPS["bitwise_xor"], (x, ones), {}))
+    return build_node(
+        OPS["bitwise_xor"], (flipped, full_like(flipped, ones.attrs["value"])), {}
+    )
 
 
 def _highest(x: Node) -> Node:
-    return amax(x, axes=tuple(range(len(x.shape))))
+    return build_node(OPS["amax"], (x,), {"axes": tuple(range(len(x.shape)))})
 
 
 def without_bounds(graph: Graph) -> Graph:

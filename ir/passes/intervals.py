@@ -12,9 +12,9 @@ _SAME = {"reshape", "permute", "expand", "slice", "flip", "detach", "again"}
 
 def interval(node: Node, known: dict[Node, Interval]) -> Interval:
     """Smallest and largest value of an integer node; what its dtype holds if nothing is known."""
-    if not hasattr(node.type, "dtype") or node.dtype.kind not in "iub":
-        return None
     whole = dtype_range(node)
+    if whole is None:
+        return None
     rule = _RULES.get(node.name)
     xs = [known[x] if x in known else dtype_range(x) for x in node.inputs]
     if node.name in _SAME:

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import backends
 from ..ir.debug import debug
+from ..ir.index_check import raise_wrong
 from ..program_guards import PrecisionGuard
 from ..trace_guards import Guard
 from .memory import Buffer, CudaArray, any_there
@@ -92,7 +93,7 @@ class Runner:
         views would have to see.
         """
         if self.checker is not None:
-            self.inner._check_ends([y.host() for y in self.checker(arrays)])
+            raise_wrong(self.inner.checks, [y.host() for y in self.checker(arrays)])
         with self._lock:
             placed = self._placed
             if placed is None:
