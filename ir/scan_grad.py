@@ -63,9 +63,11 @@ def scan_vjp(g, y, xs, body: Graph, carries: int, consts: int, length: int, reve
     sizes = dict(length=length, consts=consts)
     g = [_zeros_of(r) if part is None else part for part, r in zip(g, y, strict=True)]
     turn = _backward(body, carries, consts)
-    keeping = keeping_body(body, carries, tuple(turn.kept))
+    stacked = body.outputs[carries:]  # what is a result of every turn need not be kept once more
+    keeping = keeping_body(body, carries, tuple(x for x in turn.kept if x not in stacked))
     again = scan(*xs, body=keeping, carries=carries, reverse=reverse, **sizes)
-    history = again[len(body.outputs) :]
+    history = list(again[len(body.outputs) : len(body.outputs) + carries])
+    history += [again[keeping.outputs.index(x, carries)] for x in turn.kept]
     float_g = [x for x, node in zip(g, body.outputs, strict=True) if is_float(node.type)]
     count = sum(is_float(node.type) for node in body.outputs[:carries])
     operand_of = dict(zip(body.inputs, xs, strict=True))
