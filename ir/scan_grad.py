@@ -4,11 +4,13 @@ Each turn's carries are kept, and where the gradient needs them the results of i
 of functions that take many instructions; everything else is computed anew. The passes merge the
 loop that keeps with the one that was there already. A gradient of a constant that is a matrix
 product per turn, p^T q, as that of recurrent weights, leaves the loop: it is one product over all
-turns at once.
+turns at once. So does a sum per turn, as that of a bias, of what leaves the loop anyway.
 """
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 from .grad import backprop, fresh_name, is_float, zeros
@@ -26,12 +28,20 @@ class Product(NamedTuple):
     q: Node
 
 
+class Total(NamedTuple):
+    """The sum of `part` over `axes`, that belongs to the gradient of a constant."""
+
+    part: Node
+    axes: tuple[int, ...]
+
+
 class Backward(NamedTuple):
     """One turn backwards.
 
     Carries: cotangents of the float carries, then `sums`. Consts: those. Slices: cotangents of
     the float ys, the turn's carries, the results in `kept`, the turn's xs. `state`, `totals` and
-    `slices` are the results; `products` are the parts of constants' gradients that stay outside.
+    `slices` are the results; `products` and `added` are the parts of constants' gradients that stay
+    outside.
     """
 
     cotangents: list[Node | None]
@@ -41,6 +51,7 @@ class Backward(NamedTuple):
     totals: list[Node]
     slices: list[Node]
     products: dict[Node, list[Product]]  # by const
+    added: dict[Node, list[Total]]  # by const
 
 
 def scan_vjp(g, y, xs, body: Graph, carries: int, consts: int, length: int, reverse: bool):
@@ -52,9 +63,11 @@ def scan_vjp(g, y, xs, body: Graph, carries: int, consts: int, length: int, reve
     sizes = dict(length=length, consts=consts)
     g = [_zeros_of(r) if part is None else part for part, r in zip(g, y, strict=True)]
     turn = _backward(body, carries, consts)
-    keeping = keeping_body(body, carries, tuple(turn.kept))
+    stacked = body.outputs[carries:]  # what is a result of every turn need not be kept once more
+    keeping = keeping_body(body, carries, tuple(x for x in turn.kept if x not in stacked))
     again = scan(*xs, body=keeping, carries=carries, reverse=reverse, **sizes)
-    history = again[len(body.outputs) :]
+    history = list(again[len(body.outputs) : len(body.outputs) + carries])
+    history += [again[keeping.outputs.index(x, carries)] for x in turn.kept]
     float_g = [x for x, node in zip(g, body.outputs, strict=True) if is_float(node.type)]
     count = sum(is_float(node.type) for node in body.outputs[:carries])
     operand_of = dict(zip(body.inputs, xs, strict=True))
@@ -79,6 +92,10 @@ def scan_vjp(g, y, xs, body: Graph, carries: int, consts: int, length: int, reve
         for p, q in products:
             part = _product_of_all(stacked[p], stacked[q])
             gradients[x] = gradients[x] + part if x in gradients else part
+    for x, totals in turn.added.items():
+        for part, axes in totals:
+            sums = _sum_of_all(stacked[part], axes, x.shape)
+            gradients[x] = gradients[x] + sums if x in gradients else sums
     floats = [x for x in body.inputs[n:] if is_float(x.type)]
     gradients |= dict(zip(floats, found[count + len(turn.sums) :], strict=False))
     return tuple(gradients[x] if is_float(x.type) else None for x in body.inputs)
@@ -102,24 +119,33 @@ def _backward(body: Graph, carries: int, consts: int) -> Backward:
     wanted = [x for x in body.inputs if is_float(x.type)]
     found = backprop(body.outputs, cotangents, wanted, kept)
     gradient = {x: found.get(x) or zeros(x.type) for x in wanted}
-    sums, totals, products = {}, [], {}
-    for x in body.inputs[carries:n]:
-        if x not in gradient:
-            continue
-        rest, products[x] = _split(found.get(x))
-        if rest is not None or not products[x]:
-            (sums[x],) = inputs("sum", [x])
-            totals.append(sums[x] if rest is None else sums[x] + rest)
+    sums, totals, products, added = {}, [], {}, {}
     state = [gradient[x] for x in body.inputs[:carries] if x in gradient]
     slices = [gradient[x] for x in body.inputs[n:] if x in gradient]
+    consts = [x for x in body.inputs[carries:n] if x in gradient]
+    split = {x: _split(found.get(x)) for x in consts}
+    outside = {y for _, pairs in split.values() for pair in pairs for y in pair} | set(slices)
+    for x, (rest, products[x]) in split.items():
+        added[x] = [t for y in rest if (t := _total(y)) and t.part in outside]
+        inside = [y for y in rest if (t := _total(y)) is None or t.part not in outside]
+        if inside or not (products[x] or added[x]):
+            (sums[x],) = inputs("sum", [x])
+            totals.append(reduce(add, inside, sums[x]))
     parts = [x for pairs in products.values() for pair in pairs for x in pair]
     used = set(toposort((*state, *totals, *slices, *parts)))
     kept = {node: held for node, held in kept.items() if held in used}
-    return Backward(cotangents, sums, kept, state, totals, slices, products)
+    return Backward(cotangents, sums, kept, state, totals, slices, products, added)
 
 
-def _split(total: Node | None) -> tuple[Node | None, list[Product]]:
-    """A gradient as (what is added up in the loop, the products that are not)."""
+def _total(x: Node) -> Total | None:
+    """What x, reshaped or not, is the sum of."""
+    while x.name == "reshape":
+        x = x.inputs[0]
+    return Total(x.inputs[0], tuple(x.attrs["axes"])) if x.name == "sum" else None
+
+
+def _split(total: Node | None) -> tuple[list[Node], list[Product]]:
+    """A gradient as (the terms that are no products, the products)."""
     terms, rest, products = [] if total is None else [total], [], []
     while terms:
         term = terms.pop()
@@ -133,12 +159,7 @@ def _split(total: Node | None) -> tuple[Node | None, list[Product]]:
             products.append(Product(q, _transposed(p)))
         else:
             rest.append(term)
-    if not rest:
-        return None, products
-    value = rest[0]
-    for term in rest[1:]:
-        value = value + term
-    return value, products
+    return rest, products
 
 
 def _is_transpose(x: Node) -> bool:
@@ -175,6 +196,12 @@ def _product_of_all(p, q):
     matmul, permute, reshape = (OPS[name] for name in ("matmul", "permute", "reshape"))
     p, q = (reshape(x, shape=(x.shape[0] * x.shape[1], x.shape[2])) for x in (p, q))
     return matmul(permute(p, dims=(1, 0)), q)
+
+
+def _sum_of_all(x, axes, shape):
+    """The sum over all turns of what is summed in each, for stacked x (turns, ...)."""
+    total = OPS["sum"](x, axes=(0, *(i + 1 for i in axes)))
+    return OPS["reshape"](total, shape=shape)
 
 
 def _zeros_of(x):

@@ -164,6 +164,30 @@ def test_products_of_constants_leave_the_backward_loop():
     assert (4, 1, 2) not in [t.shape for t in forward.type]
 
 
+def test_a_bias_gets_one_sum_over_all_turns():
+    """Its part of each turn is a sum of what the recurrent weight's product takes out anyway."""
+    graph = graph_of(
+        "h: f64[3,2], w: f64[2,2], b: f64[2], x: f64[4,3,2]",
+        """scan_0 = scan(h, w, b, x, carries=1, consts=2, length=4, reverse=False) {
+    body = graph step(h: f64[3,2], w: f64[2,2], b: f64[2], x: f64[3,2]) {
+      m = matmul(h, w)
+      row = reshape(b, shape=(1,2))
+      rows = expand(row, shape=(3,2))
+      s = add(m, rows)
+      p = mul(s, x)
+      t = tanh(p)
+      return t, t
+    }
+  }""",
+        "return scan_0[1]",
+    )
+    *_, backward = (n for n in verify(joint(graph)).nodes if n.name == "scan")
+    assert backward.attrs["carries"] == 1  # of h alone
+    assert "sum" not in [n.name for n in backward.attrs["body"].nodes]
+    rng = np.random.default_rng(0)
+    check_gradients(graph, [rng.uniform(-1, 1, n.shape) for n in graph.inputs], rng, order=2)
+
+
 def test_a_gradient_that_is_partly_products_is_added_up_from_both():
     """w is a factor twice, and it is read elementwise as well."""
     text = RNN.replace("REVERSE", "False").replace(
