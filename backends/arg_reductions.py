@@ -35,7 +35,7 @@ class ArgExpressions(KernelExpressions):
 
     def _position(self, expr: ArgReduce, turn: Value) -> Value:
         """The wanted position at the turn that was found (one per lane, maybe)."""
-        found = Accumulator(int64, (self.lanes.var,) if turn.lanes else ())
+        found = Accumulator(int64, (self.lanes.var,) if turn.lanes and self.lanes else ())
         self.scope.known[id(found)] = turn
         self.scope.kept.append(found)
         there = {expr.loop: Index.of(Read(found, expr.loop.extent))}

@@ -25,6 +25,7 @@ from nncomp.ir.loops import (
     Reduce,
 )
 
+from .limits import limit_of
 from .llvm import Emitter, Value, vector_type
 from .memory import address, load_lanes, load_one
 from .scalar import compute_type, convert, emit_scalar
@@ -183,6 +184,10 @@ class Expressions:
             return convert(self.e, args[0], *names)
         if expr.name == "threefry":
             return emit_threefry(self.e, *args)
+        limit = limit_of(expr) if expr.name == "select" else None
+        if limit is not None:
+            x, bound = self._operands((limit.x, limit.bound))
+            return self.e.select(self.e.binary(f"fcmp {limit.predicate}", x, bound), bound, x)
         dtype = expr.args[-1].dtype.name
         return emit_scalar(self.e, expr.name, args, dtype, self.isa.fma)
 

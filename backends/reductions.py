@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from nncomp.ir.index import Var
 from nncomp.ir.loops import Call, Expr, Load, Reduce, walk
@@ -32,7 +33,8 @@ class KernelExpressions(Expressions):
         return self._reduce_lanes(expr, spread)
 
     def _without_lanes(self, compute: Callable[[], Value]) -> Value:
-        scope, saved = self.scope, []
+        scope: Any = self.scope
+        saved = []
         while scope is not None:
             saved.append((scope, scope.lanes))
             scope.lanes = None
@@ -141,7 +143,7 @@ def lowest(dtype):
 
 
 def prefix_mask(live: int, lanes: int) -> Value:
-    """The first `live` lanes on."""
+    """A constant mask, the first `live` lanes on (a variable one is slow where it is emulated)."""
     bits = ", ".join("i1 true" if k < live else "i1 false" for k in range(lanes))
     return Value(f"<{bits}>", vector_type("i1", lanes))
 

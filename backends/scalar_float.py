@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 from . import vector_math, vector_math_trig
 from .lanes import Lanes
@@ -82,15 +83,22 @@ def _floors(m: Lanes, rest: Value, b: Value) -> Value:
     return m.e.binary("and", m.int_op("icmp slt", signs, 0), m.compare("one", rest, 0.0))
 
 
-def _remainder(m: Lanes, a: Value, b: Value) -> Value:
-    """The sign is that of b."""
-    rest = _fmod(m, a, b)
+def floored_rest(m: Lanes, rest: Value, b: Value) -> Value:
+    """The remainder with the sign of b, from that of the truncated quotient."""
     return m.select(_floors(m, rest, b), m.add(rest, b), rest)
 
 
+def _remainder(m: Lanes, a: Value, b: Value) -> Value:
+    return floored_rest(m, _fmod(m, a, b), b)
+
+
 def _floor_divide(m: Lanes, a: Value, b: Value) -> Value:
-    """Python's `//`: consistent with the remainder, a / b where b is 0."""
-    rest, ratio = _fmod(m, a, b), m.div(a, b)
+    return floored_quotient(m, a, b, _fmod(m, a, b))
+
+
+def floored_quotient(m: Lanes, a: Value, b: Value, rest: Value) -> Value:
+    """Python's `//`: consistent with the remainder, a / b where b is 0; `rest` is fmod(a, b)."""
+    ratio = m.div(a, b)
     value = m.div(m.sub(a, rest), b)
     value = m.select(_floors(m, rest, b), m.sub(value, m.c(1.0)), value)
     value = m.unary("roundeven", value)
@@ -139,7 +147,7 @@ def _rounding(intrinsic: str):
     return lambda m, x: m.unary(intrinsic, x)
 
 
-_BASICS = {
+_BASICS: dict[str, Callable[..., Value]] = {
     "neg": Lanes.neg,
     "abs": Lanes.abs,
     "sign": _sign,

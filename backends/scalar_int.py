@@ -6,6 +6,8 @@ Shifts by the width or more give 0, or copies of the sign for a signed shift to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .llvm import Emitter, Value
 
 
@@ -131,7 +133,7 @@ def _always(m: Ints, x: Value) -> Value:
     return m.op("icmp eq", m.c(0), m.c(0))
 
 
-BOTH = {
+BOTH: dict[str, Callable[..., Value]] = {
     "eq": lambda m, a, b: m.op("icmp eq", a, b),
     "ne": lambda m, a, b: m.op("icmp ne", a, b),
     "lt": lambda m, a, b: m.sided("icmp lt", a, b),

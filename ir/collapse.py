@@ -160,6 +160,7 @@ class Rebuilder:
 
     def _rebuild(self, expr: Expr) -> Expr:
         k, memo = self.k, self._memo
+        key: tuple
         if isinstance(expr, Const):
             return k.const(expr.value, expr.dtype)
         if isinstance(expr, FromIndex):
@@ -175,8 +176,9 @@ class Rebuilder:
         if isinstance(expr, Call):
             return k.call(expr.name, *(memo[id(a)] for a in expr.args), dtype=expr.dtype)
         if isinstance(expr, Reduce):
-            loops = tuple(dict.fromkeys(self.joined if v in self.new else v for v in expr.loops))
-            loops = expr.loops if self.joined is None else loops
+            loops, joined = expr.loops, self.joined
+            if joined is not None:
+                loops = tuple(dict.fromkeys(joined if v in self.new else v for v in loops))
             body = memo[id(expr.body)]
             key = ("reduce", expr.combine, loops, id(body))
             return k._intern(key, lambda: Reduce(expr.combine, loops, body))

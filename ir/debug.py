@@ -66,6 +66,11 @@ class Debug:
         if self._switches.setdefault(name, row) != row:
             raise ValueError(f"debug switch {name} is defined twice")
 
+    def set_default(self, name: str, value: Any) -> None:
+        """What a switch is where neither the environment nor a `with` block says anything."""
+        switch = self._find(name)
+        self._switches[name] = switch._replace(default=switch.check(value))
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)

@@ -12,6 +12,7 @@ must be taken before passes fuse nodes. Zeros are returned for inputs that no ou
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from .graph import Graph, Loc, Node, build_node, input_node, toposort
 from .op import OPS
@@ -95,7 +96,7 @@ def backprop(
     order = toposort(outputs)
     values = _forward_values(order, given or {})
     active = _active(order, set(wanted))
-    sums: dict[Node, object] = {}
+    sums: dict[Node, Any] = {}
     for node, g in zip(outputs, cotangents, strict=True):
         if g is not None and node in active and is_float(node.type):
             _accumulate(sums, node, g)
@@ -116,9 +117,9 @@ def backprop(
     return {n: g for n, g in sums.items() if n.op is None}
 
 
-def _forward_values(order: list[Node], given: dict[Node, Node]) -> dict[Node, Node]:
+def _forward_values(order: list[Node], given: dict[Node, Node]) -> dict[Any, Node]:
     """For each node the node that holds its value, when the nodes in `given` need no computing."""
-    values: dict[Node, Node] = {}
+    values: dict[Any, Node] = {}  # by node; by (node, number) for one of several results
     for node in order:
         if node in given:
             values[node] = given[node]

@@ -5,7 +5,8 @@ Apart from the passes, because a program from the disk has checks but went throu
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from .graph import Loc
 
@@ -28,3 +29,11 @@ class Check(NamedTuple):
             f"index {bad} is out of bounds for an axis of length {self.length}{where}{line}; "
             f"the indices of this call go from {low} to {high}"
         )
+
+
+def raise_wrong(checks: Sequence[Check], ends: Sequence[Any]) -> None:
+    """IndexError for the first check that fails; `ends` are the results of the check graph."""
+    for check, low, high in zip(checks, ends[::2], ends[1::2], strict=True):
+        error = check.error(int(low), int(high))
+        if error is not None:
+            raise error

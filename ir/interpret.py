@@ -50,6 +50,7 @@ def interpret(
     with np.errstate(all="ignore"):
         for position, node in enumerate(graph.nodes):
             operands = [values[x] for x in node.inputs]
+            assert node.op is not None, "inputs are not listed among the nodes"
             value = _conform(node, node.op.eval(*operands, **node.attrs))
             values[node] = value
             if trace is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
+from typing import TYPE_CHECKING, Any
 
 from . import index as indices
 from .index import Index, Read, Var
@@ -40,6 +41,10 @@ class KernelBuilder:
         return found
 
     # -- values ----------------------------------------------------------------------------------
+
+    if TYPE_CHECKING:  # a method for each name in UNARY, BINARY and COMPARE: see the end
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def const(self, value, dtype) -> Expr:
         value = bool(value) if dtype.kind == "b" else value

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
+from .abreast import is_abreast, lower_abreast
 from .digest import sha256
 from .frames import FRAMED, borders, is_frame, lower_border, lower_framed
 from .graph import Graph, Node, input_node, rebuild
-from .loops import Buffer, Kernel
+from .loops import Buffer, Kernel, Store
 from .lower import lower_map, lower_node
 from .op import attribute_key
+from .panels import is_in_panels, lower_panels
 from .pieces import Piece, concat_pieces, lower_piece, piece_body
 from .types import TensorType
 
@@ -49,11 +52,15 @@ def calls_of(node: Node) -> tuple[KernelCall, ...]:
     if kind == "contract":
         body, offsets = _without_offsets(body)
         node = Node(node.op, node.inputs, {"body": body, "kind": kind}, node.type, node.loc)
-    key = (kind, structure_key(body))
-    if frame is None:
-        kernel = _cached(key, body.name, lambda name: lower_node(node, name))
+    structure = (kind, structure_key(body))
+    if is_in_panels(body, kind):
+        kernel = _cached(structure, body.name, lambda name: lower_panels(body, kind, name))
+    elif kind == "map" and is_abreast(body.outputs[0]):
+        kernel = _cached(structure, body.name, lambda name: lower_abreast(body, name))
+    elif frame is None:
+        kernel = _cached(structure, body.name, lambda name: lower_node(node, name))
     else:
-        kernel = _cached(key, body.name, lambda name: lower_framed(body, kind, name))
+        kernel = _cached(structure, body.name, lambda name: lower_framed(body, kind, name))
     arguments = tuple((b.slot, offsets.get(b.slot, 0)) for b in kernel.buffers)
     return (KernelCall(kernel, arguments), *_border_calls(frame, count))
 
@@ -63,7 +70,7 @@ def _border_calls(frame: Node | None, count: int) -> Iterator[KernelCall]:
     for border in borders(frame) if frame is not None else ():
         type, axis, low, high, value = border
         key = ("border", type, axis, low, high, attribute_key({"value": value}))
-        kernel = _cached(key, "border", lambda name, b=border: lower_border(*b, name))
+        kernel = _cached(key, "border", partial(lower_border, type, axis, low, high, value))
         yield KernelCall(kernel, ((count, 0),))
 
 
@@ -93,7 +100,8 @@ def copy_call(type: TensorType) -> KernelCall:
 
 def storing_twice(call: KernelCall, number: int, argument: int) -> KernelCall:
     """The call with result `number` of its kernel also written to a further result, `argument`."""
-    old, store = call.kernel, call.kernel.stores[number]
+    old = call.kernel
+    (store,) = stores_of(old, number)
 
     def make(name: str) -> Kernel:
         out = Buffer(f"y{old.outputs}", len(old.buffers), store.buffer.type)
@@ -103,6 +111,12 @@ def storing_twice(call: KernelCall, number: int, argument: int) -> KernelCall:
 
     kernel = _cached(("twice", old.name, number), old.name.rsplit("_", 1)[0], make)
     return KernelCall(kernel, (*call.arguments, (argument, 0)))
+
+
+def stores_of(kernel: Kernel, number: int) -> list[Store]:
+    """The stores that write result `number` of a kernel; a concat has one per operand."""
+    slot = kernel.buffers[len(kernel.buffers) - kernel.outputs + number].slot
+    return [s for s in kernel.stores if s.buffer.slot == slot]
 
 
 def _whole(kernel: Kernel) -> KernelCall:

@@ -26,6 +26,7 @@ class Expr:
     __slots__ = ("dtype", "vars", "_signature")
     dtype: DType
     vars: frozenset[Var]
+    _signature: str
 
     @property
     def operands(self) -> tuple[Expr, ...]:

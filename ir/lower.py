@@ -129,13 +129,19 @@ def make_buffers(body: Graph) -> tuple[dict[Node, Buffer], list[Buffer]]:
     return leaves, outs
 
 
-def positions(body: Graph, domain: tuple[Var, ...], idx, center: Node | None = None):
-    """Where in the domain each result is computed; NotFusible when there is no one place."""
+def positions(
+    body: Graph, domain: tuple[Var, ...], idx, center: Node | None = None, roots=()
+) -> list[tuple[Index, ...]]:
+    """Where in the domain each result is computed; NotFusible when there is no one place.
+
+    The loops are those of the first result, or of all `roots` that it is put together from.
+    """
     primary, *others = body.outputs
     if not others:
         return [idx]
     reads = Reads(domain)
-    reads.at(primary, idx)
+    for root in roots or (primary,):
+        reads.at(root, idx)
     for node in reversed(body.nodes):
         if node is not center and node.op.element is not None:
             reads.follow(node)

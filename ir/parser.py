@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .graph import Graph, Loc, Node, input_node
 from .op import OPS, Elementwise
@@ -62,9 +62,10 @@ def tokenize(text: str) -> list[Token]:
         match = TOKEN.match(text, position)
         if match is None:
             raise ParseError(line, f"unexpected character {text[position]!r}")
-        if match.lastgroup != "blank":
-            tokens.append(Token(match.lastgroup, match.group(), line))
-        line += match.lastgroup == "newline"
+        kind = match.lastgroup or ""
+        if kind != "blank":
+            tokens.append(Token(kind, match.group(), line))
+        line += kind == "newline"
         position = match.end()
     return [*tokens, Token("end", "the end of the text", line)]
 
@@ -180,7 +181,8 @@ class Parser:
         if op_name not in OPS:
             raise ParseError(line, f"there is no op called {op_name}")
         self.expect("(", f"after the op {op_name}")
-        operands, attrs = [], {}
+        operands: list[Node] = []
+        attrs: dict[str, Any] = {}
         self.items(")", lambda: self.argument(env, operands, attrs))
         declared = self.result_type() if self.accept(":") else None
         has_bodies = self.accept("{")

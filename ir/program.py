@@ -9,6 +9,7 @@ a JIT, an ahead-of-time exporter and a GPU driver can all run it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from .graph import Node
@@ -113,3 +114,22 @@ class Program:
     def __str__(self) -> str:
         head = f"program: {self.inputs} inputs, {self.outputs} outputs, arena {self.arena} bytes"
         return "\n".join([head, *(f"step {i:3} {s}" for i, s in enumerate(self.steps))])
+
+
+def steps_of(items: Sequence[Step | LoopStep]) -> Iterator[Step]:
+    """All steps, those inside of loops once."""
+    for item in items:
+        if isinstance(item, LoopStep):
+            yield from steps_of(item.steps)
+        else:
+            yield item
+
+
+def overlap(a: tuple[Place, int], b: tuple[Place, int]) -> bool:
+    """Whether two pieces of memory, (start, bytes), may have bytes in common."""
+    (p, n), (q, m) = a, b
+    if (p.base, p.index) != (q.base, q.index):
+        return False
+    if p.strides or q.strides:
+        return True
+    return p.offset < q.offset + m and q.offset < p.offset + n

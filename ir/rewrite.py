@@ -56,8 +56,8 @@ class Pattern(Operators):
 
     @staticmethod
     def apply_op(op: Op, inputs: tuple, attrs: dict[str, Any]) -> Pattern:
-        like = next((x for x in reversed(inputs) if isinstance(x, Pattern)), None)
-        lifted = (x if isinstance(x, Pattern) else literal(like, x) for x in inputs)
+        patterns = [x for x in inputs if isinstance(x, Pattern)]
+        lifted = (x if isinstance(x, Pattern) else literal(patterns[-1], x) for x in inputs)
         return Pattern(op, lifted, attrs)
 
 

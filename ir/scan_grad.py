@@ -1,9 +1,10 @@
 """The gradient of a loop: the loop once more, keeping what is needed, then a loop backwards.
 
-Each turn's carries are kept, and the results of its contractions where the gradient needs them;
-everything else is computed anew. The passes merge the loop that keeps with the one that was there
-already. A gradient of a constant that is a matrix product per turn, p^T q, as that of recurrent
-weights, leaves the loop: it is one product over all turns at once.
+Each turn's carries are kept, and where the gradient needs them the results of its contractions and
+of functions that take many instructions; everything else is computed anew. The passes merge the
+loop that keeps with the one that was there already. A gradient of a constant that is a matrix
+product per turn, p^T q, as that of recurrent weights, leaves the loop: it is one product over all
+turns at once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from .grad import backprop, fresh_name, is_float, zeros
 from .graph import Graph, Node, build_node, input_node, toposort
 from .op import OPS
 
-KEPT = ("matmul", "conv", "conv_transpose")  # operations that cost more than to keep their results
+# operations that cost more than to keep their results
+KEPT = ("matmul", "conv", "conv_transpose", "sigmoid", "tanh", "erf", "exp", "log", "sin", "cos")
 
 
 class Product(NamedTuple):

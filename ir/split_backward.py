@@ -91,9 +91,9 @@ def _needed(joint: Graph, late, gradients, seeds, updated) -> tuple[list[Node], 
     again = minimum_cut(capacity, edges, sources, read, price)
     front = {n for n in read if n not in again} | {a for a, b in edges if b in again} - again
     order = {n: i for i, n in enumerate((*joint.inputs, *joint.nodes))}
-    front = sorted(front, key=order.__getitem__)
-    passed = [n for n in front if n.op is None and n.attrs["name"] not in updated]
-    return [n for n in front if n not in passed and not _is_constant(n)], passed
+    kept = sorted(front, key=order.__getitem__)
+    passed = [n for n in kept if n.op is None and n.attrs["name"] not in updated]
+    return [n for n in kept if n not in passed and not _is_constant(n)], passed
 
 
 def _read_late(late, gradients, seeds) -> list[Node]:

@@ -66,6 +66,7 @@ def _verify_inputs(graph: Graph):
 
 
 def _verify_node(graph: Graph, node: Node, known: set[Node]):
+    assert node.op is not None, "inputs are not listed among the nodes"
     if OPS.get(node.op.name) is not node.op:
         raise VerifyError(graph, node, f"{node.op.name} is not a registered op")
     for value in node.attrs.values():

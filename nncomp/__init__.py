@@ -36,6 +36,8 @@ from .flags import (
     use_deterministic_algorithms,
 )
 from .functions import *
+from .functions import __all__ as _functions
+from .functions.argument_errors import explain_all as _explain_all
 from .functions.legacy import (
     BFloat16Tensor,
     BoolTensor,
@@ -76,6 +78,7 @@ preserve_format = flags.preserve_format
 channels_last = flags.channels_last
 
 flags.attach(backends)
+_explain_all(globals(), _functions)
 
 _MODULES = (
     "amp", "aot", "cpu", "datasets", "func", "linalg", "nn", "onnx", "optim", "safetensors",

@@ -78,7 +78,8 @@ def run_demo(options: argparse.Namespace) -> int:
 
 def run_info(options: argparse.Namespace) -> int:
     """`nncomp info`."""
-    from .backends.cpu import cache, target, threads
+    from .backends import cache
+    from .backends.cpu import target, threads
 
     try:
         host, stored = target.host_target(), cache.default_cache()

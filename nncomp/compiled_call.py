@@ -32,7 +32,7 @@ from .program_guards import ProgramGuards
 from .progress import show_compilations
 from .tensor import Tensor
 from .trace_error import TraceError
-from .trace_guards import ModuleGuard, TensorGuard
+from .trace_guards import Guard, ModuleGuard, TensorGuard
 from .trace_result import Output, Traced
 from .tracing import trace_call
 
@@ -47,7 +47,7 @@ def trace_guarded(
     """A recording of `run`, with a guard on what `functions` read; TraceError if they change it."""
     modules = root.modules() if root is not None else ()
     objects = [v for v in (*args, *kwargs.values()) if _has_state(v)]
-    names = NamesGuard([*functions, *(m.forward for m in modules)], objects)
+    names = NamesGuard([*functions, *(f for m in modules for f in _functions_of(m))], objects)
     with _tracing, _no_foreign_draws():
         try:
             traced = trace_call(run, args, kwargs, root, share_results)
@@ -60,8 +60,16 @@ def trace_guarded(
         finally:
             if names.check() is not None:
                 names.restore()
-    names.follow([g.module.forward for g in traced.guards if isinstance(g, ModuleGuard)])
+    met = [g.module for g in traced.guards if isinstance(g, ModuleGuard)]
+    names.follow([f for module in met for f in _functions_of(module)])
     return traced, names
+
+
+def _functions_of(module: Any) -> list[Callable]:
+    """What runs when a module is called."""
+    kinds = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+    fields = module.__dict__
+    return [module.forward, *(hook for kind in kinds for hook in fields.get(kind, {}).values())]
 
 
 @contextmanager
@@ -96,13 +104,15 @@ def _has_state(value: Any) -> bool:
     return not known and hasattr(value, "__dict__") and not dataclasses.is_dataclass(value)
 
 
-def all_guards(traced: Traced, names: NamesGuard, sources: Sequence[Source]) -> WatchedGuards:
+def all_guards(
+    traced: Traced, names: NamesGuard, sources: Sequence[Source], more: Sequence[Guard] = ()
+) -> WatchedGuards:
     """One guard for everything that must hold for the program to be used again."""
     replaced = {id(s.tensor) for s in sources}
     kept = [
         g for g in traced.guards if not (isinstance(g, TensorGuard) and id(g.tensor) in replaced)
     ]
-    return WatchedGuards(ProgramGuards([*kept, names]))
+    return WatchedGuards(ProgramGuards([*kept, *more, names]))
 
 
 def specialize(
@@ -123,9 +133,8 @@ def specialize(
     traced, names = trace_guarded([fn], fn, args, kwargs, root)
     sources = list(_gradient_sources(traced, leaves))
     traced_at = time.perf_counter()
-    guards, chosen = all_guards(traced, names, sources), backend_for(
-        backend, options, [*traced.captures, *leaves]
-    )
+    chosen, more = backend_for(backend, options, [*traced.captures, *leaves])
+    guards = all_guards(traced, names, sources, more)
     made = Specialization(traced, guards, sources, leaves, chosen)
     made.threads = threads
     made.seconds = {"trace": traced_at - start, "compile": time.perf_counter() - traced_at}

@@ -196,9 +196,10 @@ def export_step(step: Any, args: Sequence[Any], name: str) -> Export:
         raise TypeError(
             f"train_step= takes what nncomp.compile_train_step gives, got {type(step).__name__}"
         )
-    if len(args) < 2:
+    if len(args) < 1 + step.targets:
         raise ValueError(
-            "with train_step=, `inputs` are those of a step: the model's inputs, then the target"
+            "with train_step=, `inputs` are those of a step: the model's inputs"
+            + ", then the target" * step.targets
         )
     if step.accumulation.calls > 1:
         raise ValueError(
@@ -212,25 +213,30 @@ def export_step(step: Any, args: Sequence[Any], name: str) -> Export:
         if program is None:
             program = step.find_or_make(key, leaves, lambda: _StepProgram(step, tuple(args)))
     traced, options = program.traced, program.current
-    _check_step(traced)
+    _check(traced)
     count = len(options.numbers)
     hypers = dict(zip(traced.arguments[:count], options.numbers, strict=True))
     roles = {n: ("state", np.array(v, np.float64)) for n, v in hypers.items()}
     names = dict(zip(hypers, map(place_name, options.places), strict=True))
     names |= _state_names(step, traced)
-    names |= dict(zip(traced.arguments[count:], _batch_names(step.model, args), strict=False))
-    request = Request(name, *_renamed(traced.graph, _entries(traced, roles), names), ("loss",),
+    names |= dict(zip(traced.arguments[count:], _batch_names(step, args), strict=False))
+    results = ("loss", *_output_names(traced)[1:])
+    request = Request(name, *_renamed(traced.graph, _entries(traced, roles), names), results,
                       traced.draws, prepare=False)  # fmt: skip
     tree = encode(list(args), _numbered())["list"]
-    inputs = [*named_arguments(step.model.forward, tuple(args[:-1]), {}), "target"]
+    inputs = _argument_names(step, args)
     return Export(request, inputs, tree, _result_tree(traced), dict(step.options or {}))
 
 
-def _batch_names(model: Any, args: Sequence[Any]) -> list[str]:
-    """The model's own names for its inputs, and `target`; nothing for nested arguments."""
-    if not all(isinstance(x, Tensor) for x in args):
-        return []
-    return [*named_arguments(model.forward, tuple(args[:-1]), {}), "target"]
+def _batch_names(step: TrainStep, args: Sequence[Any]) -> list[str]:
+    """The names of a step's arguments; nothing for nested ones."""
+    return _argument_names(step, args) if all(isinstance(x, Tensor) for x in args) else []
+
+
+def _argument_names(step: TrainStep, args: Sequence[Any]) -> list[str]:
+    """The model's own names for its inputs, and `target` if there is one."""
+    inputs = tuple(args[: len(args) - step.targets])
+    return [*named_arguments(step.model.forward, inputs, {}), *["target"] * step.targets]
 
 
 def _state_names(step: TrainStep, traced: Traced) -> dict[str, str]:
@@ -262,10 +268,3 @@ def _renamed(
     purposes = tuple(final.get(n, n) for n in graph.output_names)
     renamed = [replace(e, name=final.get(e.name, e.name)) for e in entries]
     return Graph(graph.name, inputs, outputs, purposes), tuple(renamed)
-
-
-def _check_step(traced: Traced) -> None:
-    """ValueError for a step that no file can express."""
-    _check(traced)
-    if len(traced.graph.output_names) - sum(map(bool, traced.graph.output_names)) != 1:
-        raise ValueError("an exported training step gives its loss and nothing else")

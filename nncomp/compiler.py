@@ -22,6 +22,8 @@ from .program_cache import ProgramCache
 from .signature import signature
 from .trace_values import named_arguments
 
+MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
 
 def compile(
     model: Any = None,
@@ -29,30 +31,40 @@ def compile(
     backend: str = "cpu",
     threads: int | None = None,
     fullgraph: bool = True,
+    dynamic: bool | None = None,
+    mode: str | None = None,
     options: Mapping[str, Any] | None = None,
+    disable: bool = False,
 ) -> Any:
     """Compile a Module or a function of tensors; usable as a decorator with or without arguments.
 
     `backend` is "cpu", "numpy" (the interpreter) or "ptx" (NVIDIA GPUs, see docs/gpu.md);
-    `threads` limits this callable's threads. The whole function becomes one graph or an error says
-    which line cannot (`fullgraph` is always True). `options={"winograd": False}` does 3x3
-    convolutions by the direct sum, which rounds less (NNCOMP_WINOGRAD=0: for all models). Large
-    products with constant weights are computed by Strassen's method where the rows of a sample are
-    of like size, behind a normalization: within 2e-5 of the outputs' scale, for twice the memory of
-    the weight. `options={"strassen": False}` turns it off, True takes every large product, whose
-    rows may then disturb each other (an inf or nan in one shows in one more). Gradients
-    flow through the result as in eager mode, by a compiled backward. Weights that the program
-    holds in another order are not kept twice: unless someone else sees it, their own memory is
-    given up at the first call, and comes back bit for bit when their values are asked for.
+    `threads` limits this callable's threads. `options={"winograd": False}` does 3x3 convolutions by
+    the direct sum, which rounds less (NNCOMP_WINOGRAD=0: for all models). Large products with
+    constant weights are computed by Strassen's method where the rows of a sample are of like size,
+    behind a normalization: within 2e-5 of the outputs' scale, for twice the memory of the weight.
+    `options={"strassen": False}` turns it off, True takes every large product, whose rows may then
+    disturb each other (an inf or nan in one shows in one more). Gradients flow through
+    the result as in eager mode, by a compiled backward. Weights that the program holds in another
+    order are not kept twice: unless someone else sees it, their own memory is given up at the first
+    call, and comes back bit for bit when their values are asked for.
+    For code written for torch, "inductor" means "cpu", `disable=True` gives back the model, and
+    `fullgraph`, `dynamic` and `mode` (one of torch's) change nothing: the whole function becomes
+    one graph, or an error says which line cannot, and each shape has a program of its own.
     Raises UnknownBackend (a ValueError) for other backends and ValueError for other options;
     TraceError at the first call for code that depends on tensor values.
     """
-    if not fullgraph:
-        raise ValueError("fullgraph=False: graph breaks are not supported; compile smaller parts")
+    if mode not in MODES:
+        raise ValueError(f"unknown mode {mode!r}: expected one of {', '.join(filter(None, MODES))}")
+    backend = "cpu" if backend == "inductor" else backend
     check_options(backend, threads)
     options = check(options)
     if model is None:
-        return functools.partial(compile, backend=backend, threads=threads, options=options)
+        return functools.partial(
+            compile, backend=backend, threads=threads, options=options, disable=disable
+        )
+    if disable:
+        return model
     from .compiled_module import compiled_module
     from .nn.module import Module
 

@@ -1,7 +1,7 @@
-"""Global settings of torch that have a meaning, or at least an honest answer, on the CPU.
+"""Global settings of torch that have a meaning, or at least an honest answer.
 
-Results are always deterministic and float32 products always have full precision, so the switches
-for these are remembered and change nothing.
+Results are always deterministic, so that switch is remembered and changes nothing. float32 products
+have full precision on the CPU; on GPUs they follow set_float32_matmul_precision.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any
 
 from .device import CPU, device, require_cpu
 from .functions.base import set_default_dtype
+from .ir.debug import debug
 
+PRECISIONS = {"highest": "strict", "high": "tf32", "medium": "tf32"}
 _settings = {"deterministic": False, "precision": "highest"}
 
 
@@ -42,10 +44,16 @@ def are_deterministic_algorithms_enabled() -> bool:
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Remember `precision`; float32 products always have full precision."""
-    if precision not in ("highest", "high", "medium"):
+    """How GPU code multiplies float32: "highest" in float32, "high" and "medium" in tf32.
+
+    Programs compiled without the option `matmul_precision` follow it, unless the environment sets
+    NNCOMP_MATMUL_PRECISION; convolutions are products, too. CPU code always has full precision.
+    RuntimeError for other words.
+    """
+    if precision not in PRECISIONS:
         raise RuntimeError(f"precision must be 'highest', 'high' or 'medium', got {precision!r}")
     _settings["precision"] = precision
+    debug.set_default("matmul_precision", PRECISIONS[precision])
 
 
 def get_float32_matmul_precision() -> str:
@@ -88,6 +96,19 @@ def get_num_threads() -> int:
     return threads.get_num_threads()
 
 
+class _CudaMatmul:
+    """torch.backends.cuda.matmul."""
+
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether GPU code may multiply float32 in tf32: set_float32_matmul_precision as a bool."""
+        return _settings["precision"] != "highest"
+
+    @allow_tf32.setter
+    def allow_tf32(self, value: bool) -> None:
+        set_float32_matmul_precision("high" if value else "highest")
+
+
 def attach(backends: Any) -> None:
     """Give the package `backends` the switches that programs set under torch.backends."""
     no = lambda: False  # noqa: E731
@@ -95,8 +116,6 @@ def attach(backends: Any) -> None:
         is_available=no, version=lambda: None, enabled=False, benchmark=False, deterministic=True,
         allow_tf32=False,
     )  # fmt: skip
-    backends.cuda = SimpleNamespace(
-        is_built=no, matmul=SimpleNamespace(allow_tf32=False)
-    )
+    backends.cuda = SimpleNamespace(is_built=no, matmul=_CudaMatmul())
     backends.mps = SimpleNamespace(is_available=no, is_built=no)
     backends.mkldnn = SimpleNamespace(is_available=no, enabled=False)

@@ -74,10 +74,14 @@ class NamesGuard(Guard):
         elif not isinstance(function, types.FunctionType):
             function, owner = type(function).__dict__.get("__call__"), function
         code = getattr(function, "__code__", None)
-        if code is None or is_own_file(code.co_filename) or (code, id(owner)) in self._seen:
+        if code is None or is_own_file(code.co_filename):
             return
-        self._seen.add((code, id(owner)))
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        cells = function.__closure__ or ()
+        known = (code, id(owner), *map(id, cells))  # closures of one function differ in their cells
+        if known in self._seen:
+            return
+        self._seen.add(known)
+        for name, cell in zip(code.co_freevars, cells, strict=True):
             self._watch(cell, name, f"'{name}'")
         loaded, attributes = _names_in(code)
         for name in loaded:

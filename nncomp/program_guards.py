@@ -7,6 +7,7 @@ from itertools import chain
 from operator import attrgetter, is_
 from typing import Any
 
+from .ir.debug import debug
 from .nn._hooks import GLOBAL
 from .trace_guards import Guard, ModuleGuard, TensorGuard
 
@@ -20,13 +21,28 @@ class GlobalHooksGuard(Guard):
         self.hooks = self._hooks()
 
     def _hooks(self) -> list[Any]:
-        return [*GLOBAL.forward_pre.values(), *GLOBAL.forward.values()]
+        hooks = (GLOBAL.forward_pre, GLOBAL.forward, GLOBAL.backward_pre, GLOBAL.backward)
+        return [hook for kind in hooks for hook in kind.values()]
 
     def check(self) -> str | None:
         """None if there are the same hooks."""
-        if not (self.hooks or GLOBAL.forward_pre or GLOBAL.forward):
+        if not (self.hooks or GLOBAL.around_call()):
             return None
         return None if self._hooks() == self.hooks else "the global module hooks changed"
+
+
+class PrecisionGuard(Guard):
+    """How GPU code multiplies float32, where no option of the program says it."""
+
+    def __init__(self) -> None:
+        self.precision = debug.matmul_precision
+
+    def check(self) -> str | None:
+        """None if it is what it was."""
+        now = debug.matmul_precision
+        if now == self.precision:
+            return None
+        return f"the precision of float32 products changed from {self.precision} to {now}"
 
 
 class ProgramGuards(Guard):

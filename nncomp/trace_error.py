@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dis
+import inspect
 import os
 import sys
+from collections.abc import Callable
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _ROOT = os.path.dirname(_PACKAGE)
@@ -40,3 +43,20 @@ def trace_error(message: str) -> TraceError:
     """A TraceError that begins with the user's file and line."""
     line = user_line()
     return TraceError(f"{line}: {message}" if line else message)
+
+
+def line_that_names(function: Callable, attribute: str) -> str:
+    """`model.py:14`: where a function stores an attribute of that name, else where it reads it,
+    else where it begins; "" for what has no Python code.
+    """
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return ""
+    starts, lines = dict(dis.findlinestarts(code)), dict[str, int]()
+    line = code.co_firstlineno
+    for step in dis.get_instructions(code):
+        line = starts.get(step.offset) or line
+        if step.argval == attribute and step.opname in ("STORE_ATTR", "LOAD_ATTR"):
+            lines.setdefault(step.opname, line)
+    line = lines.get("STORE_ATTR") or lines.get("LOAD_ATTR") or code.co_firstlineno
+    return f"{os.path.basename(code.co_filename)}:{line}"

@@ -20,7 +20,7 @@ from .trace_error import trace_error
 from .trace_memory import GraphStorage
 from .trace_tracer import Tracer
 
-# The Functions there carry state from one node's backward to another's, which no `call` can.
+# The Functions there carry state from one node's backward to another's: see trace_hooks.py.
 BOUNDARIES = ("nncomp.nn._call",)
 
 
@@ -122,10 +122,9 @@ class BodyTracer(Tracer):
 def call_function(tracer: Tracer, ctx: Function, args: tuple) -> Any:
     """Record a call of a Function; gives what forward returned, as tensors of `tracer`."""
     if type(ctx).__module__ in BOUNDARIES:
-        raise trace_error(
-            "a module backward hook cannot be recorded in a graph; use tensor.register_hook() in "
-            "forward, or run this module eagerly"
-        )
+        from .trace_hooks import boundary_call
+
+        return boundary_call(tracer, ctx, args)
     ctx.needs_input_grad = tuple(hasattr(a, "_type") and a.requires_grad for a in args)
     body = BodyTracer(tracer)
     inner = tuple(body.operand(a) if hasattr(a, "_type") else a for a in args)

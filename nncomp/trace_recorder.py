@@ -13,9 +13,10 @@ from .device import CPU, device
 from .dispatch import shares
 from .ir import Graph, Node, input_node
 from .ir.graph import toposort, with_operands
-from .trace_error import TraceError, trace_error
+from .trace_error import TraceError, line_that_names, trace_error
 from .trace_function import hook_call, recording
 from .trace_guards import ModuleGuard, TensorGuard
+from .trace_hooks import hooked_calls, with_hooks
 from .trace_memory import GraphStorage
 from .trace_outputs import Results
 from .trace_result import Traced
@@ -63,7 +64,6 @@ class Recorder:
     def run(self) -> Traced:
         """Run the function on traced arguments and collect what it did."""
         tracer = self.tracer
-        _refuse_backward_hooks(self.guards)
         tracer.place = self._place()
         top = next(iter(self.roots.values()), None)
         with scope.tracing(top, self._meet), recording(tracer, state.grad_enabled):
@@ -74,13 +74,14 @@ class Recorder:
             nodes = [tracer.node_of(y) for y in outputs]
             writes = [(name, tracer.node_of(x)) for name, x in self._reassigned_state()]
             grads = self._grads()
+            replaced, boundaries = self._hooks(), hooked_calls(tracer)  # these may capture, too
             captured = [s.origin for s in self._captures()]
             reached = results.inputs_behind([*captured, *self.traced_arguments])
             writes += [(name, tracer.node_of(g)) for _, name, g in grads if g is not None]
             writes = self._writes() + writes
-            replaced = self._hooks()
         self._check_aliases()
         nodes = _substitute([*nodes, *(n for _, n in writes)], replaced)
+        nodes = with_hooks(nodes, boundaries)
         graph = self._graph(nodes, [""] * len(outputs) + [name for name, _ in writes])
         where = {name: i for i, name in enumerate(graph.output_names) if name}
         captures = self._captures()
@@ -285,9 +286,11 @@ def _changed_entries(old: Any, new: Any) -> list[tuple[str, Any, Any]] | None:
 
 def _state_message(guard: ModuleGuard, key: str, old: Any, new: Any) -> str:
     sentence = guard.check() or f"attribute '{key}' of {guard.where()} changed"
+    line = line_that_names(guard.cls.forward, key)
     return (
-        f"forward changes Python state that a graph cannot keep: {sentence}. Keep such state in a "
-        "buffer and update it in place, or change it outside of forward."
+        f"{line}{': ' if line else ''}forward changes Python state that a graph cannot keep: "
+        f"{sentence}. Keep such state in a buffer and update it in place, or change it outside of "
+        "forward."
     )
 
 
@@ -318,16 +321,6 @@ def _is_new(module: Any) -> bool:
     """True for a module that the traced function made: its tensors are traced ones."""
     tensors = (*module._parameters.values(), *module._buffers.values())
     return any(x is not None and x._tracer is not None for x in tensors)
-
-
-def _refuse_backward_hooks(guards: Sequence[ModuleGuard]) -> None:
-    for guard in guards:
-        fields = guard.fields
-        if fields.get("_backward_hooks") or fields.get("_backward_pre_hooks"):
-            raise TraceError(
-                f"{guard.where()} has a module backward hook, which a graph cannot keep; use "
-                "tensor.register_hook() in forward, or run this module eagerly"
-            )
 
 
 def _graph_name(function: Callable) -> str:

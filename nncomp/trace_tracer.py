@@ -40,6 +40,7 @@ class Tracer(GraphMemory):
         self.names: dict[Any, tuple[str, Any]] = {}
         self.remembered: dict[int, tuple] = {}
         self.hooks: list[tuple[Node, dict, int, Callable]] = []
+        self.boundaries: dict[int, Any] = {}  # around modules with backward hooks
         self.keys: dict[int, tuple[Any, Any]] = {}
         self.rng: Node | None = None
         self.draws = self.unnamed = self.checkpoints = 0

@@ -32,14 +32,17 @@ from .program_cache import ProgramCache
 from .signature import signature
 from .tensor import Tensor
 from .trace_error import TraceError
+from .trace_values import map_leaves
+from .train_arguments import check_gradients, check_step_arguments, count_targets
 from .train_resident import OnDevice
 
 
 def compile_train_step(
     model: Any,
-    loss_fn: Callable,
+    loss_fn: Callable | None,
     optimizer: Any,
     *,
+    outputs: bool = False,
     before_update: Callable[[], Any] | None = None,
     backend: str = "cpu",
     threads: int | None = None,
@@ -56,6 +59,10 @@ def compile_train_step(
     filled. Learning rates and other float hyper-parameters are inputs: schedulers never cause a
     recompile.
 
+    A `loss_fn` that only takes the output has no target: `step(*inputs)`; and without one (None)
+    the model returns the loss itself. With `outputs=True` a step returns `(loss, output)`, the
+    output detached, so that an accuracy needs no second forward.
+
     `before_update()` runs between backward and update, where eager code would clip gradients:
     `lambda: nn.utils.clip_grad_norm_(model.parameters(), 1.0)`. It finds them in `.grad`, is
     recorded with the rest and must not depend on their values in Python. `options` are those of
@@ -70,7 +77,13 @@ def compile_train_step(
 
     With `accumulate`, that many calls add up their gradients, and the last of them updates; divide
     the loss by it for the gradient of a mean.
+
+    Raises TypeError for a model that is no Module and other arguments of a wrong kind, and
+    ValueError at the first call if the loss depends on no parameter of the optimizer.
     """
+    check_step_arguments(model, loss_fn, optimizer, before_update)
+    if not isinstance(outputs, bool):
+        raise TypeError(f"outputs must be True or False, got {outputs!r}")
     check_options(backend, threads)
     options = dict(options or {})
     if memory_limit is not None:
@@ -79,7 +92,7 @@ def compile_train_step(
         options["memory_limit"] = memory_limit
     return TrainStep(
         model, loss_fn, optimizer, before_update, backend, threads, check(options), scaler,
-        accumulate,
+        accumulate, outputs,
     )  # fmt: skip
 
 
@@ -89,12 +102,14 @@ class TrainStep(ProgramCache):
     title = "train step"
 
     def __init__(
-        self, model: Any, loss_fn: Callable, optimizer: Any,
+        self, model: Any, loss_fn: Callable | None, optimizer: Any,
         before_update: Callable[[], Any] | None, backend: str, threads: int | None,
         options: dict[str, Any], scaler: GradScaler | None = None, accumulate: int = 1,
+        outputs: bool = False,
     ):  # fmt: skip
         super().__init__()
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
+        self.outputs, self.targets = outputs, count_targets(loss_fn)
         self.before_update, self.options = before_update, options
         self.scaler, self.accumulation = scaler, Accumulation(accumulate)
         self.backend, self.threads = backend, threads
@@ -109,9 +124,10 @@ class TrainStep(ProgramCache):
         """
         return OnDevice(self)
 
-    def __call__(self, *args: Any) -> Tensor:
-        if len(args) < 2:
-            raise TypeError(f"a train step takes inputs and a target, got {len(args)} argument(s)")
+    def __call__(self, *args: Any) -> Any:
+        if len(args) < 1 + self.targets:
+            takes = "inputs and a target" if self.targets else "the model's inputs"
+            raise TypeError(f"this train step takes {takes}, got {len(args)} argument(s)")
         if self.optimizer._optimizer_step_pre_hooks:
             raise RuntimeError(
                 "the optimizer has a step pre-hook, which cannot run inside of a compiled step; "
@@ -163,8 +179,8 @@ class _StepProgram:
             self.hypers = [dispatch.wrap(x, scalar) for x in self.numbers]
             self.scaling = Scaling(step.scaler)
             body = _StepBody(step, self.options, self.scaling)
-            functions = [step.loss_fn, step.model]
-            functions += [step.before_update] if step.before_update is not None else []
+            functions = [step.loss_fn, step.model, step.before_update]
+            functions = [f for f in functions if f is not None]
             with _frozen_state(self.optimizer):
                 run_args = (self.hypers, *args)
                 self.traced, names = trace_guarded(functions, body.run, run_args, {}, step.model)
@@ -175,13 +191,13 @@ class _StepProgram:
             self._values: list[Any] = []
             self.hooks = self._tensor_hooks()
             sources = list(self._state_sources())
-            self.guards = all_guards(self.traced, names, sources)
             self.graph = self.traced.graph
             self.binding = Binding(self.traced, sources)
             traced_at = time.perf_counter()
-            self.runner = backend_for(
-                step.backend, step.options, [*self.traced.captures, *self._leaves(args)]
-            ).compile(self.graph)
+            tensors = [*self.traced.captures, *self._leaves(args)]
+            backend, more = backend_for(step.backend, step.options, tensors)
+            self.guards = all_guards(self.traced, names, sources, more)
+            self.runner = backend.compile(self.graph)
         outputs = zip(self.graph.outputs, self.graph.output_names, strict=True)
         self.types = [node.type for node, name in outputs if not name]
         self.simple = only_output(self.traced.structure)
@@ -277,16 +293,19 @@ class _StepBody:
         self.step, self.options, self.scaling = step, options, scaling
         self.conditions: list[Condition] = []
 
-    def run(self, hyper_values: list, *args: Any) -> Tensor:
-        *inputs, target = args
-        step = self.step
+    def run(self, hyper_values: list, *args: Any) -> Any:
+        step, count = self.step, len(args) - self.step.targets
         with enable_grad():
-            loss = step.loss_fn(step.model(*inputs), target)
+            output = step.model(*args[:count])
+            loss = output if step.loss_fn is None else step.loss_fn(output, *args[count:])
         if not isinstance(loss, Tensor):
-            raise TypeError(f"loss_fn must return a Tensor, got {type(loss).__name__}")
+            who = "loss_fn" if step.loss_fn is not None else "a model without loss_fn"
+            raise TypeError(f"{who} must return a Tensor, got {type(loss).__name__}")
         with without_autocast():
             self._update(loss, hyper_values)
-        return loss.detach()
+        if not step.outputs:
+            return loss.detach()
+        return loss.detach(), map_leaves(output, lambda x, _: _detached(x))
 
     def _update(self, loss: Tensor, hyper_values: list) -> None:
         """Gradients, and what the optimizer does with them."""
@@ -295,6 +314,7 @@ class _StepBody:
         with enable_grad():
             scaled = scaling.loss(loss)
         grads = autograd.grad(scaled, params, allow_unused=True)
+        check_gradients(params, grads)
         totals = step.accumulation.add(params, grads)
         if not step.accumulation.is_last:
             return
@@ -318,6 +338,10 @@ class _StepBody:
             for group, old in zip(groups, options, strict=True):
                 group.clear()
                 group.update(old)
+
+
+def _detached(x: Any) -> Any:
+    return x.detach() if isinstance(x, Tensor) else x
 
 
 @contextmanager

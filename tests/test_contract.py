@@ -91,8 +91,8 @@ class Kernel:
 
     count = itertools.count()
 
-    def __init__(self, plan):
-        module = llvm.parse_assembly(kernel_text(plan))
+    def __init__(self, plan, text=None):
+        module = llvm.parse_assembly(text or kernel_text(plan))
         module.verify()
         self.name = f"kernel{next(Kernel.count)}"
         library = llvm.JITLibraryBuilder().add_object_img(_host().emit_object(module))
@@ -433,6 +433,46 @@ def test_units_run_backwards_too(target):
     assert (forwards == backwards).all() and forwards.all()
 
 
+@pytest.mark.parametrize("target", (AVX512, SSE))
+@pytest.mark.parametrize("k", (7, 64, 90))
+@pytest.mark.parametrize("m, n", ((37, 70), (5, 16), (64, 96)))
+def test_every_result_is_asked_for_before_it_is_there(m, n, k, target):
+    plan, counts = make_plan(matmul(m, n, k), target), np.zeros((m, n), np.int64)
+    counter, seen = Value("%b", "ptr"), []
+
+    def fetch(e, batch, rows, column):
+        row = e.binary("mul", rows[0], Value(str(n), "i64"))
+        place = e.gep("i64", counter, e.binary("add", row, column))
+        e.store(e.binary("add", e.load("i64", place, 8), Value("1", "i64")), place, 8)
+
+    def finish(e, acc, batch, rows, column, mask):
+        row = e.binary("mul", rows[0], Value(str(n), "i64"))
+        place = e.gep("i64", Value("%c", "ptr"), e.binary("add", row, column))
+        asked = e.load("i64", e.gep("i64", counter, e.binary("add", row, column)), 8)
+        e.store(asked, place, 8)
+        seen.append(acc.lanes)
+
+    e, ends = Emitter(), (Value("%begin", "i64"), Value("%end", "i64"))
+    zeros = Value("%a", "ptr")  # long enough to be both operands
+    emit_contraction(e, plan, zeros, zeros, *ends, finish, fetch)
+    e.do("ret void")
+    head = "void @k(ptr %a, ptr %b, ptr %c, i64 %begin, i64 %end)"
+    found = np.zeros((m, n), np.int64)
+    kernel = Kernel(plan, module_text([e.function(head)], [e]))
+    kernel(np.zeros(max(m, n) * k, np.float32), counts, found, 0, plan.units)
+    starts = found[:, : n // plan.lanes * plan.lanes : plan.lanes]
+    assert seen and (starts > 0).all()
+    assert (found == counts).all()
+
+
+@pytest.mark.parametrize("pieces", ((6, 32), (3, 128), (4, 512)))
+def test_rows_in_short_pieces_far_apart(pieces):
+    count, width = pieces
+    far = 40 * width + 1024
+    k = (Dim(count, far, width * 33), Dim(width, 1, 33))
+    check(Contraction((), (Dim(37, width),), 33, k), AVX512)
+
+
 @pytest.mark.parametrize("n, narrow", [(24, "ymm"), (40, "ymm"), (36, "xmm"), (32, "")])
 def test_the_last_columns_take_a_narrower_vector(n, narrow):
     spec = matmul(28, n, 96, panel=panel_width(AVX512, "float", n))
@@ -453,6 +493,9 @@ def test_pack_choice():
     assert wants_packed(matmul(512, 1024, 4096), AVX512)
     assert not wants_packed(matmul(4, 1024, 4096), AVX512)
     assert not wants_packed(matmul(512, 512, 512), AVX512)
+    assert wants_packed(matmul(2048, 512, 2048), AVX512)
+    assert not wants_packed(matmul(2048, 512, 512), AVX512)
+    assert not wants_packed(matmul(512, 512, 2048), AVX512)
     assert not wants_packed(matmul(512, 1024, 4096, panel=32), AVX512)
 
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 import pytest
+from nncomp.backends.cache import ObjectCache
 from nncomp.backends.cpu import code_memory, elf, jit, known_host
-from nncomp.backends.cpu.cache import ObjectCache
 from nncomp.backends.cpu.jit import compile_to_object, link
 from nncomp.backends.cpu.target import Target, host_target
 

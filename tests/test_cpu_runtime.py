@@ -14,10 +14,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from nncomp.backends.cpu import cache as cache_module
+from nncomp.backends import cache as cache_module
+from nncomp.backends.cache import ObjectCache, bundle_key, default_cache
 from nncomp.backends.cpu import jit, threads
 from nncomp.backends.cpu import target as target_module
-from nncomp.backends.cpu.cache import ObjectCache, bundle_key, default_cache, object_key
 from nncomp.backends.cpu.jit import CodegenError, compile_many, compile_to_object, link
 from nncomp.backends.cpu.pool import pool_text
 from nncomp.backends.cpu.target import Target, host_target, lanes, machine
@@ -57,9 +57,9 @@ def python(code: str, **env: str) -> subprocess.CompletedProcess:
 
 
 def test_import_loads_no_llvm_and_starts_no_thread():
-    modules = "target, jit, cache, pool, threads"
+    modules = "target, jit, pool, threads"
     done = python(
-        f"from nncomp.backends.cpu import {modules}\n"
+        f"from nncomp.backends.cpu import {modules}\nimport nncomp.backends.cache\n"
         "import sys, threading\n"
         "assert not any(m.startswith('llvmlite') for m in sys.modules)\n"
         "assert pool._pool is None and threading.active_count() == 1\n"
@@ -342,10 +342,10 @@ def test_damaged_entry_is_removed_and_compiled_again(tmp_path, kind):
     (good,) = compile_many([text], host_target(), cache=cache)
     (path,) = tmp_path.iterdir()
     path.write_bytes(DAMAGE[kind](path.read_bytes()))
-    assert cache.get(object_key(text, host_target())) is None
+    assert cache.get(jit.object_key(text, host_target())) is None
     assert not path.exists()
     assert compile_many([text], host_target(), cache=cache) == [good]
-    assert cache.get(object_key(text, host_target())) == good
+    assert cache.get(jit.object_key(text, host_target())) == good
 
 
 def test_entry_under_another_name_does_not_count(tmp_path):
@@ -372,9 +372,10 @@ def test_warm_start_is_one_read(tmp_path, monkeypatch):
 def test_keys_tell_inputs_apart(monkeypatch):
     base = host_target()
     other = Target(base.triple, base.cpu, base.features + ",+x", 128, 16)
+    object_key = jit.object_key
     keys = {object_key("a", base), object_key("b", base), object_key("a", base, 1)}
     keys |= {object_key("a", other)} | {bundle_key(names) for names in (["ab"], "ab", "ba")}
-    monkeypatch.setattr(cache_module, "versions", lambda: ("0", "0"))
+    monkeypatch.setattr(jit, "versions", lambda: ("0", "0"))
     keys.add(object_key("a", base))
     monkeypatch.setattr(cache_module, "FORMAT", 99)
     keys.add(object_key("a", base))
@@ -384,7 +385,7 @@ def test_keys_tell_inputs_apart(monkeypatch):
 def test_concurrent_writers(tmp_path):
     code = (
         "import sys\n"
-        "from nncomp.backends.cpu.cache import ObjectCache\n"
+        "from nncomp.backends.cache import ObjectCache\n"
         "for n in range(150):\n"
         f"    cache = ObjectCache({str(tmp_path)!r}, 60000)\n"
         "    cache.put(f'k{n % 5}', bytes([n % 5]) * 9999)\n"

@@ -10,10 +10,10 @@ import time
 
 import numpy as np
 import pytest
+from nncomp.backends import cache as cache_module
 from nncomp.backends import cpu
-from nncomp.backends.cpu import cache as cache_module
+from nncomp.backends.cache import ObjectCache, default_cache
 from nncomp.backends.cpu import jit, object_maker, sources, stages, stored, threads
-from nncomp.backends.cpu.cache import ObjectCache, default_cache
 from nncomp.backends.cpu.jit import CodegenError, compile_to_object
 from nncomp.backends.cpu.object_maker import ObjectMaker
 from nncomp.backends.cpu.sources import digest_of

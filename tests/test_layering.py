@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"nncomp.ir": "ir", "nncomp.backends": "backends", "nncomp": "front"}
+ENGINES = ("cpu", "numpy", "ptx")  # in backends/: what two of them need lies beside them
 FOLDERS = {"ir": "nncomp.ir", "backends": "nncomp.backends", "nncomp": "nncomp"}
 ALLOWED = {"ir": {"ir"}, "backends": {"ir", "backends"}, "front": {"ir", "front"}}
 MAY_USE_BACKENDS = (  # files in nncomp/
@@ -73,7 +74,8 @@ def layer_of(module: str) -> str | None:
 
 
 def violations(path: str, text: str) -> list[str]:
-    """Sentences about the imports of a file that its layer must not have."""
+    """Sentences about the imports that a file must not have: against the layers, or of another
+    engine than its own."""
     folder, *inner = Path(path).parts
     package = ".".join([FOLDERS[folder], *inner[:-1]])
     layer = PACKAGES[FOLDERS[folder]]
@@ -87,6 +89,9 @@ def violations(path: str, text: str) -> list[str]:
             ok = ok or top in OPTIONAL.get(path, ())
         else:
             ok = target in allowed
+        other = re.match(r"nncomp\.backends\.(\w+)", module)
+        if layer == "backends" and other and other[1] in ENGINES:
+            ok = ok and inner[0] == other[1]
         if not ok:
             bad.append(f"{path}:{line} ({layer}) must not import {module}")
     return bad
@@ -113,6 +118,11 @@ def test_no_import_against_the_arrows():
         ("nncomp/nn/__init__.py", "import nncomp.backends"),
         ("nncomp/nn/compile.py", "from ..backends import llvm"),
         ("nncomp/tensor.py", "import torch"),
+        ("backends/ptx/stages.py", "from ..cpu.pipeline import Pass"),
+        ("backends/ptx/gemm/plan.py", "from ... import cpu"),
+        ("backends/cpu/aot/entry.py", "def f():\n    from nncomp.backends.ptx import target"),
+        ("backends/cpu/jit.py", "import nncomp.backends.numpy"),
+        ("backends/schedule.py", "from .cpu.target import Target"),
         ("nncomp/onnx/export.py", "import onnx"),
     ],
 )
@@ -125,6 +135,7 @@ def test_a_wrong_import_is_found(path, text):
     [
         ("ir/ops/reduce.py", "from ..op import Op\nimport numpy.linalg, math"),
         ("backends/cpu/jit.py", "from nncomp.ir.loops import Loop\nfrom ..llvm import text"),
+        ("backends/ptx/gemm/plan.py", "from ..target import Target\nfrom ...lanes import x"),
         ("nncomp/compile_step.py", "from .backends.cpu import jit\nfrom .ir import graph"),
         ("nncomp/nn/linear.py", "import nncomp\nfrom ..tensor import Tensor"),
         ("nncomp/onnx/protobuf.py", "def f():\n    import onnx"),

@@ -793,10 +793,10 @@ def test_other_refusals(net):
     hooked = nn.Linear(3, 3)
     hooked.register_full_backward_hook(lambda *a: None)
     layers = [hooked]
-    with pytest.raises(TraceError, match="a module backward hook cannot be recorded"):
+    with pytest.raises(TraceError, match=r"backward hook of a module .Linear. returned None"):
         trace(lambda z: layers[0](z), x)
     net.fc1.register_full_backward_hook(lambda *a: None)
-    with pytest.raises(TraceError, match="module 'fc1' .Linear. has a module backward hook"):
+    with pytest.raises(TraceError, match="returned None; what it does to Python state"):
         trace(net, nncomp.ones(3, 4))
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from nncomp.ir import watch
 from nncomp.ir.graph import Graph
+from nncomp.ir.index_check import raise_wrong
 from nncomp.ir.program import Program
 
 from . import stored
@@ -123,21 +124,15 @@ class Runner:
         IndexError, before anything is written, for an index tensor that points outside its axis.
         """
         if self.checker is not None:
-            self._check_indices(self.checker(arrays, (), threads))
+            raise_wrong(self.checks, self.checker(arrays, (), threads))
         return self.executable([*arrays, *prepared], threads)
-
-    def _check_indices(self, ends: list[np.ndarray]) -> None:
-        for check, low, high in zip(self.checks, ends[::2], ends[1::2], strict=True):
-            error = check.error(int(low), int(high))
-            if error is not None:
-                raise error
 
 
 def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runner:
     """Compile a graph for this machine; `constant` inputs may be prepared once (see
     Runner.prepare).
     """
-    from .cache import default_cache
+    from ..cache import default_cache
 
     target, cache = host_target(), default_cache()
     context = contextvars.copy_context()  # the switches as they are now
@@ -150,10 +145,13 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
     if found is not None:
         recipe, objects = found
         return Runner(recipe, iter(objects), again, constant)
+    from . import entry
     from .object_maker import ObjectMaker
+    from .pool import runtime_symbols
 
     try:
         with ObjectMaker(target, cache) as maker:
+            maker.begin(runtime_symbols, entry.available)
             stages = _stages(graph, constant, target, label, maker.add)
             recipe, objects = stages.recipe, maker.objects(stages.all_numbers)
     finally:

@@ -138,7 +138,8 @@ def _extent(loops) -> int:
 
 def _map_time(kernel: Kernel, schedule: Schedule, isa: Isa) -> float:
     """A rough estimate: every expression as often as its loops turn, or the memory traffic."""
-    total, traffic = 0.0, float(sum(s.buffer.type.nbytes for s in kernel.stores))
+    written = {s.buffer.slot: s.buffer.type.nbytes for s in kernel.stores}
+    total, traffic = 0.0, float(sum(written.values()))
     for x in walk(roots_of(kernel.stores)):
         turns = _extent((*x.vars, *x.loops) if isinstance(x, Reduce) else x.vars)
         total += turns * (scalar_cost(x.name) if isinstance(x, Call) else 1)

@@ -23,6 +23,7 @@ SIZES = {"float": 4, "double": 8, "half": 2, "bfloat": 2, PAIR: 4}
 WAY, WAYS = 4096, 8  # first-level cache: bytes after which addresses meet again; lines that fit
 PAGE = 4096
 LARGE = 16 << 20  # bytes of an operand that the third-level cache hardly keeps
+SECOND_CACHE = 1 << 20  # bytes that the second-level cache of a core holds, or less
 FIRST_CACHE = 16 * 1024  # bytes of b to keep in the first-level cache
 # bytes of b a cycle that come from the second-level cache, and from beyond it: the first time, and
 # again for each row tile
@@ -199,11 +200,16 @@ def wants_packed(contraction: Contraction, target: Target) -> bool:
     steps = [d.dim.b for d in merge(spec.k) if d.dim.extent > 1]
     # Rows of b a page apart are slow to walk down, and they crowd into few sets of the cache: the
     # loss is 5 % for short columns, 25 % for long ones and up to 90 % where b comes from far, and
-    # the copy costs as much as some 50 rows.
-    far = bool(steps) and abs(steps[-1]) * SIZES[spec.b_type] >= PAGE
+    # the copy costs as much as some 50 rows. Nearer rows lose 3 to 6 % on a long walk, or where
+    # they crowd in the second-level cache.
+    apart = abs(steps[-1]) * SIZES[spec.b_type] if steps else 0
+    if apart < PAGE:
+        crowded = apart >= PAGE // 2 and apart * spec.depth >= 2 * SECOND_CACHE
+        is_long = apart >= PAGE // 4 and spec.depth >= 2048
+        return not spec.panel and (crowded or is_long) and spec.rows >= 1024
     large = spec.n * spec.depth * SIZES[spec.b_type] >= LARGE
     rows = 96 if large else 256 if spec.depth > 1024 else 1024
-    return not spec.panel and far and spec.rows >= rows
+    return not spec.panel and spec.rows >= rows
 
 
 def make_plan(contraction: Contraction, target: Target) -> Plan:

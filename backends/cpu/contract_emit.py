@@ -1,34 +1,26 @@
 """Writing the code of a planned contraction.
 
-The accumulators of a tile are the carried values of the k loops; rows lie at constant offsets from
-one pointer into a, columns at constant offsets from one pointer into b, so a turn of the inner loop
-is loads, multiply-adds and two pointer steps. Finished vectors go to the caller's `finish`, which
-writes the epilogue and the store right there, while they are still in registers.
+Units, then tiles of columns and of rows; `contract_sums` writes what happens inside of a tile.
+Finished vectors go to the caller's `finish`, which writes the epilogue and the store right there,
+while they are still in registers.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from math import prod
 from typing import NamedTuple
 
-from nncomp.backends.cpu.contract import PAIR, SIZES, Plan, Run, live_lanes, row_offsets
+from nncomp.backends.cpu.contract import Plan, Run, live_lanes, row_offsets
 from nncomp.backends.cpu.contract_index import Index, add, dot, each, high, low, mul, unravel, value
-from nncomp.backends.cpu.contract_strassen import Quadrants, ahead_step, fetch_next, mask_of
-from nncomp.backends.llvm import Emitter, Value, vector_type
+from nncomp.backends.cpu.contract_strassen import Quadrants, mask_of
+from nncomp.backends.cpu.contract_sums import Ask, Column, accumulate, move
+from nncomp.backends.llvm import Emitter, Value
 
 Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None], None]
 Fetch = Callable[[Emitter, list[Value], list[Value], Value], None]
-
-
-class _Column(NamedTuple):
-    """One vector of columns of a tile: its place in the tile, its offset in b, lanes and mask."""
-
-    at: int
-    offset: int
-    lanes: int
-    mask: Value | None
 
 
 class _Unit(NamedTuple):
@@ -65,8 +57,8 @@ def emit_contraction(
         *batch, outer, inner = unravel(e, unit, [*extents, *blocks])
         row, column = (outer, inner) if plan.rows_outer else (inner, outer)
         here = _Unit(
-            _move(e, plan.spec.a_type, a, dot(e, batch, [d.a for d in plan.spec.batch])),
-            _move(e, plan.spec.b_type, b, dot(e, batch, [d.b for d in plan.spec.batch])),
+            move(e, plan.spec.a_type, a, dot(e, batch, [d.a for d in plan.spec.batch])),
+            move(e, plan.spec.b_type, b, dot(e, batch, [d.b for d in plan.spec.batch])),
             [value(i) for i in batch],
             finish,
             fetch,
@@ -104,7 +96,7 @@ def _tiles(e: Emitter, plan: Plan, unit: _Unit, rows, columns) -> None:
         def walk_rows(tile: Index, column_run: Run = column_run) -> None:
             column = add(e, tile, -column_run.first)
             offset = _column_offset(e, plan, column_run, column)
-            b = _move(e, plan.spec.b_type, unit.b, offset)
+            b = move(e, plan.spec.b_type, unit.b, offset)
             n = add(e, mul(e, column, column_run.step), column_run.start)
             here = unit._replace(b=b, column=offset)
             first = 0
@@ -142,32 +134,59 @@ def _row_writer(e: Emitter, plan: Plan, unit: _Unit, run: Run, columns: Run, fir
         *outer, place = unravel(e, add(e, tile, -first), [*outer_extents, run.count])
         start = add(e, mul(e, place, run.step), run.start)
         corner = dot(e, [*outer, start], [d.a for d in dims[: plan.cut + 1]])
-        a = _move(e, plan.spec.a_type, unit.a, corner)
+        a = move(e, plan.spec.a_type, unit.a, corner)
 
-        def places() -> Iterator[tuple[list[Value], Value, _Column]]:
+        def places() -> Iterator[tuple[list[Value], Value, Column]]:
             for at in rows:
                 m = _m_indices(e, plan, [*outer, add(e, start, at[0]), *at[1:]])
                 for column in vectors:
                     yield m, value(add(e, n, column.at)), column
 
-        def multiply(a: Value, b: Value, ahead: tuple[Value, ...] = ()) -> list[Value]:
-            return _accumulate(e, plan, (a, b, *ahead), list(rows.values()), vectors)
+        def multiply(a: Value, b: Value, *ahead: Value, ask: Ask | None = None) -> list[Value]:
+            return accumulate(e, plan, (a, b, *ahead), list(rows.values()), vectors, ask)
 
         if unit.quadrants is not None:
             rest = multiply, places, unit.finish, unit.fetch
             unit.quadrants.write(columns, tile, corner, unit.column, unit.batch, *rest)
             return
+        ask = None
         if unit.fetch:
-            for m, where, _ in places():
-                unit.fetch(e, unit.batch, m, where)
-        sums = multiply(a, unit.b)
+            inside = [run.live, *(d.extent for d in dims[plan.cut + 1 :])]
+            tile_at = _Tile(plan, outer, start, n, inside, len(vectors))
+            ask = partial(_ask, e, unit, tile_at)
+        sums = multiply(a, unit.b, ask=ask)
         for m, where, column in places():
             unit.finish(e, sums.pop(0), unit.batch, m, where, column.mask)
 
     return write
 
 
-def _vectors(plan: Plan, run: Run) -> list[_Column]:
+class _Tile(NamedTuple):
+    """Where the results of a tile lie: indices of the dims before the cut one, the first index of
+    that one, the first column; and extents: of the dims from the cut one on, and vectors a row."""
+
+    plan: Plan
+    outer: list[Index]
+    start: Index
+    column: Index
+    inside: list[int]
+    vectors: int
+
+
+def _ask(e: Emitter, unit: _Unit, tile: _Tile, turn: Index, turns: int) -> None:
+    """Prefetch one of `turns` shares of what the epilogue of a tile will need."""
+    assert unit.fetch is not None
+    count = prod(tile.inside) * tile.vectors
+    share = -(-count // turns)
+    for k in range(share):
+        place = low(e, add(e, mul(e, turn, share), k), count - 1)
+        first, *rest, vector = unravel(e, place, [*tile.inside, tile.vectors])
+        m = _m_indices(e, tile.plan, [*tile.outer, add(e, tile.start, first), *rest])
+        n = add(e, tile.column, mul(e, vector, tile.plan.lanes))
+        unit.fetch(e, unit.batch, m, value(n))
+
+
+def _vectors(plan: Plan, run: Run) -> list[Column]:
     """The vectors that cover the live columns of a tile."""
     panel, lanes = plan.spec.panel, plan.lanes
     vectors = []
@@ -175,7 +194,7 @@ def _vectors(plan: Plan, run: Run) -> list[_Column]:
         offset = at // panel * plan.spec.panel_stride + at % panel if panel else at
         live = min(lanes, run.live - at)
         width = live_lanes(live, lanes)
-        vectors.append(_Column(at, offset, width, None if live == width else mask_of(live, width)))
+        vectors.append(Column(at, offset, width, None if live == width else mask_of(live, width)))
     return vectors
 
 
@@ -187,83 +206,3 @@ def _m_indices(e: Emitter, plan: Plan, merged: list[Index]) -> list[Value]:
         for i, digit in zip(members, unravel(e, index, extents), strict=True):
             indices[i] = digit
     return [value(i) for i in indices]
-
-
-def _move(e: Emitter, element: str, pointer: Value, offset: Index) -> Value:
-    return pointer if offset == 0 else e.gep(element, pointer, offset)
-
-
-# -- the inner loops -------------------------------------------------------------------------
-
-
-def _accumulate(
-    e: Emitter, plan: Plan, at: tuple[Value, ...], rows: list[int], columns: list[_Column]
-) -> list[Value]:
-    """The sums over k of a tile, row by row, from the addresses `at` of a and b on.
-
-    A third one is where b continues after this tile: it is fetched on the way.
-    """
-    sums = [e.const(vector_type(plan.scalar, column.lanes), 0) for column in columns] * len(rows)
-    if not plan.spec.depth:
-        return sums
-    return _nest(e, plan, 0, at, sums, rows, columns)
-
-
-def _nest(e: Emitter, plan: Plan, level: int, at: tuple[Value, ...], sums, rows, columns):
-    """The k loops from `level` inwards."""
-    if level == len(plan.k):
-        if at[2:]:
-            fetch_next(e, plan, at[2], columns[-1].at)
-        return _step(e, plan, *at[:2], sums, rows, columns)
-    dim = plan.k[level]
-    inner = math.prod(d.extent for d in plan.k[level + 1 :])
-    steps = dim.a, dim.b, inner * ahead_step(plan)
-    with e.loop(0, dim.extent, carry=[*at, *sums], hint="k") as loop:
-        here, inside = tuple(loop.carry[: len(at)]), loop.carry[len(at) :]
-        inside = _nest(e, plan, level + 1, here, inside, rows, columns)
-        types = plan.spec.a_type, plan.spec.b_type, "i8"
-        moved = [e.gep(*x) for x in zip(types, here, steps, strict=False)]
-        loop.next(*moved, *inside)
-    return loop.result[len(at) :]
-
-
-def _step(e: Emitter, plan: Plan, a: Value, b: Value, sums, rows, columns) -> list[Value]:
-    """One k: the vectors of b, then for each row one broadcast of a and its multiply-adds."""
-    spec = plan.spec
-    right = [_load_vector(e, plan, b, column) for column in columns]
-    result = []
-    for i, offset in enumerate(rows):
-        left = e.load(spec.a_type, _move(e, spec.a_type, a, offset), SIZES[spec.a_type], "a")
-        left = _extend(e, left, plan.scalar) if spec.a_type != PAIR else left
-        spread = {n: e.splat(left, n) for n in dict.fromkeys(x.lanes for x in right)}
-        for j, vector in enumerate(right):
-            total = sums[i * len(columns) + j]
-            if spec.a_type == PAIR:
-                result.append(_add_pairs(e, total, spread[vector.lanes], vector))
-            else:
-                result.append(e.intrinsic("fmuladd", spread[vector.lanes], vector, total))
-    return result
-
-
-def _add_pairs(e: Emitter, total: Value, a: Value, b: Value) -> Value:
-    """total + the two products of bfloat16 in each lane of a and b."""
-    pairs = vector_type("bfloat", 2 * total.lanes)
-    halves = [e.emit(pairs, f"bitcast {x} to {pairs}", "pair") for x in (a, b)]
-    name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * total.lanes}"
-    return e.call(total.type, name, total, *halves)
-
-
-def _load_vector(e: Emitter, plan: Plan, b: Value, column: _Column) -> Value:
-    """A vector of b; masked only where b is not padded to whole vectors."""
-    spec, align = plan.spec, SIZES[plan.spec.b_type]
-    type = vector_type(spec.b_type, column.lanes)
-    address = _move(e, spec.b_type, b, column.offset)
-    if column.mask is None or spec.panel:
-        loaded = e.load(type, address, align, "b")
-    else:
-        loaded = e.masked_load(type, address, column.mask, align, e.const(type, 0))
-    return _extend(e, loaded, plan.scalar) if spec.b_type != PAIR else loaded
-
-
-def _extend(e: Emitter, x: Value, scalar: str) -> Value:
-    return x if x.scalar_type == scalar else e.convert("fpext", x, scalar)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nncomp.ir.cost import scalar_cost
-from nncomp.ir.index import Var
+from nncomp.ir.index import Index, Quotient, Remainder, Var
 from nncomp.ir.loops import (
     Accumulator,
     Buffer,
@@ -28,6 +28,7 @@ from .contract_emit import emit_contraction
 from .contract_strassen import Quadrants, quadrant_of
 
 LONG = 12  # vector instructions of an epilogue that becomes a function
+FAR = 1 << 20  # bytes read and written by an epilogue that are no longer in the near caches
 
 
 def contraction_of(extra: Contract) -> Contraction:
@@ -98,11 +99,28 @@ class ContractKernel(ArgExpressions):
         self.hoist(self.fixed)
         if self.is_long:
             self.fill_frame()
-        if self.is_long and self.extra.loops[-1] is not None:
-            rest = self._call_finisher, self._fetch, quadrants
-        else:
-            rest = self._call_finisher if self.is_long else self._finish, None, quadrants
-        emit_contraction(self.e, self.plan, a, b, begin, end, *rest)
+        finish = self._call_finisher if self.is_long else self._finish
+        fetch = self._fetch if self.wants_fetch() else None
+        emit_contraction(self.e, self.plan, a, b, begin, end, finish, fetch, quadrants)
+
+    def wants_fetch(self) -> bool:
+        """Whether a tile asks for the lines that its epilogue will touch: where they are far."""
+        if self.extra.loops[-1] is None:
+            return False
+        buffers = {x.slot: x.type for x, _, _ in self.streams}
+        return self.is_long or sum(t.size * t.dtype.itemsize for t in buffers.values()) >= FAR
+
+    def place(self, buffer, index: Index) -> Value:
+        """Where lanes lie; they start at multiples of their number, so that none of them crosses
+        the end of a panel, and the panel is the same for all."""
+        lanes = self.lanes
+        if lanes is None or not _in_one_panel(index, lanes):
+            return super().place(buffer, index)
+        base = Var(f"{lanes.var.name}_base", lanes.var.extent)
+        self.enter({base: lanes.base})
+        place = super().place(buffer, index.substitute({lanes.var: Index.of(base)}))
+        self.leave()
+        return place
 
     def finishers(self) -> list[str]:
         """The functions that `write` calls."""
@@ -197,6 +215,20 @@ class ContractKernel(ArgExpressions):
         self.e.declarations |= e.declarations
         self.e.globals |= e.globals
         return e.function(f"internal void {name}({', '.join(map(str, inside))})")
+
+
+def _in_one_panel(index: Index, lanes: Lanes) -> bool:
+    """Whether an index is j // w and j % w of the lanes' variable j and neighbours go up by one."""
+    column, step = Index.of(lanes.var), 0
+    for atom, factor in index.terms:
+        if lanes.var not in atom.vars:
+            continue
+        if not isinstance(atom, (Quotient, Remainder)):
+            return False
+        if atom.of != column or atom.by % lanes.count:
+            return False
+        step += factor if isinstance(atom, Remainder) else 0
+    return step == 1
 
 
 def _fixed(values: list[Expr]) -> list[Expr]:

@@ -91,8 +91,8 @@ class Quadrants:
     ) -> None:  # fmt: skip
         """A tile of each quadrant, at `corner` of a and `column` of b.
 
-        `multiply(a, b)` gives the sums of products from these addresses on, and `places()` their
-        indices in the first quadrant, with an object that knows how far in the tile each one is.
+        `multiply(a, b, *ahead)` gives the sums of products from these addresses on, and `places()`
+        their indices in the first quadrant, with an object that knows how far in the tile each is.
         """
         e = self.e
         if fetch is not None:
@@ -104,7 +104,7 @@ class Quadrants:
             a = self._factor(loop.index, self.plan.spec.a_type, corner)
             later = e.binary("add", loop.index, value(PRODUCTS))
             b = self._factor(later, self.plan.spec.b_type, column)
-            sums = multiply(a, b, (self._ahead(b, tile, columns),))
+            sums = multiply(a, b, self._ahead(b, tile, columns))
             for place, x in enumerate(sums):
                 e.store(x, self._slot(loop.index, place), self.align)
         self._add(len(sums))

@@ -19,9 +19,9 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from nncomp.backends.cache import ObjectCache, bundle_key, default_cache
 from nncomp.backends.cpu import code_memory, elf
-from nncomp.backends.cpu.cache import ObjectCache, bundle_key, default_cache, object_key
-from nncomp.backends.cpu.target import KERNELS, Target, binding, host_target, machine
+from nncomp.backends.cpu.target import KERNELS, Target, binding, host_target, machine, versions
 from nncomp.backends.cpu.threads import get_num_threads
 
 _DEFAULT = object()
@@ -37,6 +37,13 @@ _count = 0
 
 class CodegenError(RuntimeError):
     """Generated code that LLVM refuses, or that cannot be linked."""
+
+
+def object_key(text: str, target: Target, opt_level: int = 0, effort: int = KERNELS) -> str:
+    """Name of what `text` compiles to: any input that can change the bytes is part of it."""
+    levels = f"{opt_level} {effort}"
+    parts = (text, target.triple, target.cpu, target.features, levels, *versions())
+    return bundle_key(parts)
 
 
 def compile_to_object(ir_text: str, target: Target, opt_level: int = 0) -> bytes:
@@ -254,13 +261,13 @@ def _explain(step: str, message: str, text: str) -> str:
     found = re.search(r"<string>:(\d+):\d+", message)
     if found:
         at = int(found[1]) - 1
-        chosen = range(max(0, at - 3), min(len(lines), at + 3))
+        chosen = list(range(max(0, at - 3), min(len(lines), at + 3)))
     else:  # the verifier quotes the instructions, but has no line numbers
         quoted = {part.strip() for part in message.split("\n")} - {"", "}"}
         chosen = [i for i, line in enumerate(lines) if line.strip() in quoted] or [
             i for i, line in enumerate(lines) if line.startswith("define")
         ]
-    shown = "\n".join(f"{i + 1:5d} | {lines[i]}" for i in list(chosen)[:_SHOWN_LINES])
+    shown = "\n".join(f"{i + 1:5d} | {lines[i]}" for i in chosen[:_SHOWN_LINES])
     return f"LLVM cannot {step} this code: {message.strip()}\n{shown}"
 
 

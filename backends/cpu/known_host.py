@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from nncomp.ir.digest import blake2b
 
-from .cache import default_cache
+from ..cache import default_cache
+from ..llvm_library import llvm_library
 from .code_memory import RUN, CodeMemory, is_available
 
 # cpuid(leaf, subleaf, words): eax, ebx, ecx, edx of a leaf, by the System V calling convention
@@ -63,7 +64,7 @@ def save(host: Host, new_folder: bool = True) -> None:
 
 
 def _key() -> str | None:
-    library = _library()
+    library = llvm_library()
     if library is None or not is_available():
         return None
     try:
@@ -96,19 +97,3 @@ def cpu_words() -> list[tuple[int, ...]]:
     if features & OSXSAVE:
         found.append((saved(),))
     return found
-
-
-def _library() -> tuple[str, int, int] | None:
-    """llvmlite's version, and size and date of the library in it; None where it is elsewhere."""
-    import llvmlite
-
-    folder = os.path.join(os.path.dirname(llvmlite.__file__), "binding")
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("libllvmlite."):
-                    stat = entry.stat()
-                    return llvmlite.__version__, stat.st_size, stat.st_mtime_ns
-    except OSError:
-        pass
-    return None

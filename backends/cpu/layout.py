@@ -39,8 +39,9 @@ from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.types import float32
 
 from ..scalar_types import FLOATS
+from ..walks import at, loops, shaped, transposed
 from .layout_conv import CONVS, lower_conv
-from .layout_product import Product, at, loops, shaped, transposed
+from .layout_product import Product
 from .layout_strassen import Choice, in_quadrants
 from .layout_window import lower_window
 from .layout_winograd import lower_winograd

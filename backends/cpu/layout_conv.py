@@ -19,7 +19,8 @@ from nncomp.ir.index import Index, Var, linear
 from nncomp.ir.ops import flip, pad, reshape, slice
 from nncomp.ir.ops.contraction import windows
 
-from .layout_product import Position, Product, at, loops, shaped, transposed
+from ..walks import Position, at, loops, shaped, transposed
+from .layout_product import Product
 from .target import Target
 
 PLANES = 4  # channels that are rather read where they lie than brought together

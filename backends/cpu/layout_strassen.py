@@ -23,7 +23,7 @@ from nncomp.ir.debug import debug
 from nncomp.ir.graph import Graph, Node, build_node
 from nncomp.ir.ops import quadrant_sums, reshape
 
-from .layout_product import shaped
+from ..walks import shaped
 from .row_sizes import alike_rows
 
 ROWS, DEPTH, COLUMNS = 64, 256, 256  # what is smaller gains less than its sums cost

@@ -15,8 +15,8 @@ from nncomp.ir.graph import Node, build_node
 from nncomp.ir.op import OPS
 from nncomp.ir.ops import flip, reshape
 
+from ..walks import shaped, transposed
 from .layout_conv import PLANES, channels_first, channels_last, dilated
-from .layout_product import shaped, transposed
 from .window_plan import WIDEST
 
 FEW = 8  # channels that are too few for a vector

@@ -11,8 +11,8 @@ from nncomp.ir.graph import Node, build_node
 from nncomp.ir.op import OPS
 from nncomp.ir.ops import flip
 
+from ..walks import transposed
 from .layout_conv import channels_first, channels_last
-from .layout_product import transposed
 from .target import Target
 from .winograd_plan import choose
 

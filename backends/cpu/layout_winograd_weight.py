@@ -11,8 +11,8 @@ from nncomp.ir.ops import matmul, pad, slice
 from nncomp.ir.ops.winograd import KERNEL
 from nncomp.ir.ops.winograd_gradient import POINTS, TILE
 
+from ..walks import transposed
 from .layout_conv import channels_last
-from .layout_product import transposed
 
 FEWEST = 32  # channels on either side
 FLOPS, BYTES = 200.0, 60.0  # per nanosecond, for estimates

@@ -10,15 +10,17 @@ overlap. Modules that the disk cache has are read from it.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from nncomp.ir.watch import tell
 
+from ..cache import ObjectCache, default_cache
 from . import jit
-from .cache import ObjectCache, default_cache, object_key
+from .handover import quick_handover
 from .target import KERNELS, Target
 from .threads import get_num_threads
 
@@ -35,10 +37,11 @@ class ObjectMaker:
         self.numbers: dict[str, int] = {}
         self.workers: ThreadPoolExecutor | None = None
         self.ready: Future | None = None
+        self.stack = contextlib.ExitStack()
 
     def add(self, text: str, effort: int = KERNELS) -> int:
         """Have a module compiled; returns its number, the same one for equal modules."""
-        key = object_key(text, self.target, effort=effort)
+        key = jit.object_key(text, self.target, effort=effort)
         number = self.numbers.setdefault(key, len(self.jobs))
         if number == len(self.jobs):
             self.jobs.append(self._start(key, text, effort))
@@ -69,8 +72,23 @@ class ObjectMaker:
         if count > 1:  # LLVM is loaded and looked at while the graph goes through its passes
             self.workers = ThreadPoolExecutor(count, "nncomp-compile")
             self.ready = self.workers.submit(jit.look_at_llvm)
+            self.stack.enter_context(quick_handover())
         return self
 
+    def begin(self, *tasks: Callable[[], object]) -> None:
+        """Do something else meanwhile, by the end of the block: what is not of this program but
+        will be needed to run it. An error shows when it is asked for."""
+        ready = self.ready
+        if self.workers is not None and ready is not None:
+            for task in tasks:
+                self.workers.submit(_when_ready, ready, task)
+
     def __exit__(self, *error: object) -> None:
+        self.stack.close()
         if self.workers is not None:
             self.workers.shutdown(wait=True, cancel_futures=True)
+
+
+def _when_ready(ready: Future, task: Callable[[], object]) -> None:
+    if ready.result():
+        task()

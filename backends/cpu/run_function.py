@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
-from nncomp.ir.program import LoopStep, Place, Program, Step
+from nncomp.ir.program import LoopStep, Place, Program, Step, overlap
 
 from ..llvm import Emitter, Value, module_text
 
@@ -204,13 +204,4 @@ def _conflict(before: Step, after: Step) -> bool:
         return False
     pairs = [(w, x) for w in before.writes for x in (*after.reads, *after.writes)]
     pairs += [(r, w) for r in before.reads for w in after.writes]
-    return any(_overlap(a, b) for a, b in pairs)
-
-
-def _overlap(a: tuple[Place, int], b: tuple[Place, int]) -> bool:
-    (p, n), (q, m) = a, b
-    if (p.base, p.index) != (q.base, q.index):
-        return False
-    if p.strides or q.strides:
-        return True
-    return p.offset < q.offset + m and q.offset < p.offset + n
+    return any(overlap(a, b) for a, b in pairs)

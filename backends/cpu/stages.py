@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from nncomp.ir.debug import debug
 from nncomp.ir.graph import Graph
 from nncomp.ir.passes import split_prepare
-from nncomp.ir.passes.index_checks import index_checks, without_bounds
+from nncomp.ir.passes.index_checks import run_checked
 from nncomp.ir.passes.plan import plan_program
 from nncomp.ir.passes.recompute import MemoryLimitError
 from nncomp.ir.passes.run import PassError, announce_passes, dump_text, run_pipeline
 from nncomp.ir.program import Program
 from nncomp.ir.unpack import Steps, unpack_steps
 
+from ..loop_bodies import packed_for_kernels
 from . import pipeline
 from .codegen import program_modules, run_nanoseconds
 from .prepare_parts import cut, read_last, touched
@@ -46,17 +47,14 @@ class Stages:
         runs_once: bool = False,
     ):
         self.graph = graph
-        optimized = run_pipeline(graph, pipeline.cpu_pipeline(target, tuple(constant)), label=label)
-        check_graph, self.checks = index_checks(optimized)
+        passes = pipeline.cpu_pipeline(target, tuple(constant))
+        optimized, check_graph, self.checks = run_checked(graph, passes, label)
         self.checker: Stages | None = None
         if check_graph is not None:
             self.checker = Stages(check_graph, (), target, label + "checks_", add)
-        optimized = without_bounds(optimized)
         self.prepared: Stages | None = None
         if constant:
-            prepare, optimized = split_prepare(
-                optimized, constant, pipeline.packed_for_kernels(optimized)
-            )
+            prepare, optimized = split_prepare(optimized, constant, packed_for_kernels(optimized))
             if prepare.outputs:
                 self.prepared = Stages(prepare, (), target, label + "prepare_", add, True)
         self.fused_graph = self._kernels(optimized, label)

@@ -21,7 +21,7 @@ from nncomp.ir.op import OPS
 from nncomp.ir.types import DType, TensorType, dtype_of_name
 from nncomp.ir.unpack import Steps
 
-from .cache import ObjectCache
+from ..cache import ObjectCache
 from .sources import source_digest
 from .target import Target, versions
 
@@ -66,11 +66,17 @@ def program_key(graph: Graph, constant: Sequence[str], target: Target) -> str | 
             f"program {VERSION} {source} {versions()!r} {target!r}",
             repr((sorted(switches.items()), _environment())),
             repr(tuple(constant)),
-            *_lines(graph, any(n.name in POINTING for n in graph.nodes)),
+            *_lines(graph, _has_indices(graph)),
         ]
     except _Unknown:
         return None
     return blake2b("\n".join(parts).encode(), digest_size=32).hexdigest()
+
+
+def _has_indices(graph: Graph) -> bool:
+    """Whether an error of the program may name a line: bodies of loops and calls count."""
+    bodies = (v for n in graph.nodes for v in n.attrs.values() if isinstance(v, Graph))
+    return any(n.name in POINTING for n in graph.nodes) or any(map(_has_indices, bodies))
 
 
 def _environment() -> list[tuple[str, str]]:
@@ -126,7 +132,9 @@ def load(cache: ObjectCache, key: str) -> tuple[Recipe, list[bytes]] | None:
         recipe = recipe_from_json(json.loads(entry[0]))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return (recipe, entry[1:]) if count_objects(recipe) == len(entry) - 1 else None
+    if recipe is None or count_objects(recipe) != len(entry) - 1:
+        return None
+    return recipe, entry[1:]
 
 
 def save(cache: ObjectCache, key: str, recipe: Recipe, objects: Sequence[bytes]) -> None:

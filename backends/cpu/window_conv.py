@@ -15,7 +15,7 @@ from .contract_index import Index, add, mul
 from .window_kernel import Source, WindowKernel
 from .window_plan import Block
 
-ENOUGH = 6  # sums that keep the multipliers busy while each waits for its last one
+ENOUGH = 12  # sums that keep the multipliers busy while each waits for its last one
 
 
 class ConvKernel(WindowKernel):
@@ -27,13 +27,13 @@ class ConvKernel(WindowKernel):
     def _columns(self, start: Index, block: Block, source: Source, sums: list[Value]):
         """One row of taps, for one input channel after the other.
 
-        A block of few pixels has few sums, each of which would wait for its own last one; so even
-        and odd channels have sums of their own.
+        A block of few pixels has few sums, each of which would wait for its own last one; so
+        neighbouring channels have sums of their own, joined at the end.
         """
         depth, e = self.plan.depth, self.e
         if depth == 1:
             return super()._columns(start, block, source, sums)
-        turns = 2 if len(sums) < ENOUGH and depth % 2 == 0 else 1
+        count, turns = len(sums), self._turns(len(sums))
         carry = [*sums, *[e.const(x.type, 0) for x in sums * (turns - 1)]]
         with e.loop(0, depth, turns, carry=carry, hint="c") as loop:
             found = []
@@ -43,13 +43,24 @@ class ConvKernel(WindowKernel):
                     x=self._at(self.x, channel, source.x),
                     w=self._at(self.w, mul(e, channel, self.plan.channels), source.w),
                 )
-                part = loop.carry[turn * len(sums) :][: len(sums)]
+                part = loop.carry[turn * count :][:count]
                 found += super()._columns(start, block, inner, part)
             loop.next(*found)
-        if turns == 1:
-            return loop.result
-        halves = zip(loop.result[: len(sums)], loop.result[len(sums) :], strict=True)
-        return [e.binary("fadd", a, b, "sum") for a, b in halves]
+        found = loop.result
+        while len(found) > count:
+            half = len(found) // 2
+            pairs = zip(found[:half], found[half:], strict=True)
+            found = [e.binary("fadd", a, b, "sum") for a, b in pairs]
+        return found
+
+    def _turns(self, sums: int) -> int:
+        """Channels with sums of their own: enough of them, as far as there are registers."""
+        turns, room = 1, self.plan.registers - self.plan.axes[-1].kernel - 2
+        while sums * turns < ENOUGH and 2 * sums * turns <= room:
+            if self.plan.depth % (2 * turns):
+                break
+            turns *= 2
+        return turns
 
     def _fetch(self, buffer, base: Value, offset: int, source: Source) -> Value:
         if buffer is not self.x:

@@ -70,6 +70,7 @@ class WindowPlan:
     blocks: tuple[Block, ...]
     rows: int  # window positions along the first of several spatial axes, in one unit
     vectors: int  # of channels, in one unit
+    registers: int  # that hold `lanes` lanes each
 
     @property
     def row_blocks(self) -> int:
@@ -116,7 +117,10 @@ def make_window_plan(slide: Slide, target: Target) -> WindowPlan:
         lanes //= 2
     blocks = _blocks(axes[-1], _most_pixels(axes[-1], pair, target, slide.b is not None))
     rows, vectors = _unit(max(images * multiplier, 1), axes, -(-channels // lanes))
-    return WindowPlan(images, axes, multiplier, depth, channels, lanes, blocks, rows, vectors)
+    return WindowPlan(
+        images, axes, multiplier, depth, channels, lanes, blocks, rows, vectors,
+        registers=target.vector_registers // pair,
+    )  # fmt: skip
 
 
 def _unit(times: int, axes: tuple[Axis, ...], vectors: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from nncomp.ir.loops import Kernel
 
 from ..expressions import Isa
 from ..llvm import Emitter, Value, vector_type
+from ..reductions import prefix_mask
 from .contract_emit import emit_contraction
 from .contract_index import Index, add, each, low, mul, unravel, value
 from .contract_kernel import ContractKernel
@@ -115,7 +116,7 @@ class WinogradKernel(ContractKernel):
         e, full = self.e, count // self.width
         each(e, 0, full, lambda v: body(mul(e, v, self.width), None), "vector")
         if count % self.width:
-            body(full * self.width, _first_lanes(count % self.width, self.width))
+            body(full * self.width, prefix_mask(count % self.width, self.width))
 
     def _fill_table(self, tile: Index) -> None:
         """The addresses of the tile's pixels."""
@@ -202,7 +203,7 @@ class WinogradKernel(ContractKernel):
         else:
             each(e, 0, full, vector, "vector")
         if rest:
-            mask = _first_lanes(rest, self.width)
+            mask = prefix_mask(rest, self.width)
             with e.when(e.binary("icmp eq", value(turn), value(shape.turns - 1), "last")):
                 at = whole * self.width - (shape.turns - 1) * shape.columns
                 self._finish_vector(source, at, whole * self.width, mask, image, corner)
@@ -243,11 +244,6 @@ class WinogradKernel(ContractKernel):
                 body()
 
 
-def _first_lanes(count: int, lanes: int) -> Value:
-    bits = ", ".join(f"i1 {'true' if i < count else 'false'}" for i in range(lanes))
-    return Value(f"<{bits}>", vector_type("i1", lanes))
-
-
 class WeightKernel:
     """Writes the transform of the kernels; a unit is one panel of one input channel."""
 
@@ -280,7 +276,7 @@ class WeightKernel:
                     self._vector(source, target, n, at, None)
                 with e.when(e.binary("icmp sgt", value(n), value(columns - self.width), "rest")):
                     live = e.binary("icmp slt", value(n), value(columns), "live")
-                    lanes = _first_lanes(columns % self.width, self.width)
+                    lanes = prefix_mask(columns % self.width, self.width)
                     none = e.const(lanes.type, 0)
                     self._vector(source, target, n, at, e.select(live, lanes, none))
 

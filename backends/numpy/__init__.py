@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from nncomp.ir.graph import Graph
+from nncomp.ir.index_check import raise_wrong
 from nncomp.ir.interpret import interpret
 from nncomp.ir.passes import run_pipeline
 from nncomp.ir.passes.index_checks import index_checks, without_bounds
@@ -33,11 +34,7 @@ class Runner:
         IndexError, before anything is written, for an index tensor that points outside its axis.
         """
         if self.check_graph is not None:
-            ends = interpret(self.check_graph, *arrays)
-            for check, low, high in zip(self.checks, ends[::2], ends[1::2], strict=True):
-                error = check.error(int(low), int(high))
-                if error is not None:
-                    raise error
+            raise_wrong(self.checks, interpret(self.check_graph, *arrays))
         names = self.graph.output_names
         results = interpret(self.graph, *arrays)
         # A result may be an input, or a view of one, that is overwritten below.
@@ -46,7 +43,7 @@ class Runner:
         new = [np.array(v) if to else None for to, v in pairs]
         inputs = self.graph.input_names
         for to, value in zip(names, new, strict=True):
-            if to:
+            if value is not None:
                 np.copyto(arrays[inputs.index(to)], value)
         return plain
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 
-from ..cpu.cache import default_cache
-from ..cpu.target import versions
+from ..cache import default_cache
+from ..llvm_library import llvm_library
 from .guard import UnsupportedOnGpu, check_text
 from .target import TRIPLE, Target, binding, machine
 
@@ -23,7 +23,8 @@ def ptx_text(text: str, target: Target) -> str:
     cache = default_cache()
     if cache is None:
         return _translated(text, target)
-    words = f"ptx 1 {LEVEL} {target!r} {versions()!r}\n{text}"
+    library = llvm_library() or binding().llvm_version_info
+    words = f"ptx 2 {LEVEL} {target!r} {library!r}\n{text}"
     key = hashlib.sha256(words.encode()).hexdigest()
     found = cache.get(key)
     if found is None:

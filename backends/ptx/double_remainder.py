@@ -6,6 +6,7 @@ import math
 
 from ..lanes import Lanes
 from ..llvm import Emitter, Value
+from ..scalar_float import floored_quotient, floored_rest
 
 STEP = 51  # bits of a quotient that are taken off at once, exactly
 
@@ -51,25 +52,11 @@ def fmod(e: Emitter, a: Value, b: Value) -> Value:
     return m.select(e.binary("and", unbounded, finite), a, value)
 
 
-def _floors(m: Lanes, rest: Value, b: Value) -> Value:
-    """Where the floored quotient is one below the truncated one."""
-    signs = m.int_op("xor", m.to_bits(rest), m.to_bits(b))
-    return m.e.binary("and", m.int_op("icmp slt", signs, 0), m.compare("one", rest, 0.0))
-
-
 def remainder(e: Emitter, a: Value, b: Value) -> Value:
     """a modulo b with the sign of b."""
-    m = Lanes(e, a)
-    rest = fmod(e, a, b)
-    return m.select(_floors(m, rest, b), m.add(rest, b), rest)
+    return floored_rest(Lanes(e, a), fmod(e, a, b), b)
 
 
 def floor_divide(e: Emitter, a: Value, b: Value) -> Value:
     """Python's `//`: consistent with the remainder, a / b where b is 0."""
-    m = Lanes(e, a)
-    rest, ratio = fmod(e, a, b), m.div(a, b)
-    value = m.div(m.sub(a, rest), b)
-    value = m.select(_floors(m, rest, b), m.sub(value, m.c(1.0)), value)
-    value = m.unary("roundeven", value)
-    value = m.select(m.compare("oeq", value, 0.0), m.copysign(m.c(0.0), ratio), value)
-    return m.select(m.compare("oeq", b, 0.0), ratio, value)
+    return floored_quotient(Lanes(e, a), a, b, fmod(e, a, b))

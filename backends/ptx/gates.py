@@ -43,7 +43,7 @@ class Chain(NamedTuple):
 def cut_gates(graph: Graph) -> Graph:
     """The graph with few-row products that are read in slices as sums for each slice."""
     users, results = graph.users(), frozenset(graph.outputs)
-    chains = {}
+    chains: dict[Node, Chain] = {}
     for node in graph.nodes:
         chain = _chain_of(node, users, results)
         if chain is not None:
@@ -91,7 +91,8 @@ def _is_columns(node: Node) -> bool:
 def _cut(node: Node, chain: Chain, depth: int, columns: Node) -> Node:
     """The columns that the slice `columns` takes of `node`, element `depth` of the chain."""
     if depth == 0:
-        return _dots(*node.inputs, columns)
+        a, b = node.inputs
+        return _dots(a, b, columns)
     turn = chain.turns[depth - 1]
     operands = tuple(
         _cut(x, chain, depth - 1, columns) if i == turn else _like(columns, x)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from nncomp.ir.program import Place
+from nncomp.ir.program import Place, steps_of
 
 from .device import Call, get_device
 from .program import _unrolled
-from .stages import Stages, steps_of
+from .stages import Stages
 
 
 class PlacedProgram:

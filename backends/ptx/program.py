@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from nncomp.ir.program import LoopStep, Place, Program, Step
+from nncomp.ir.program import LoopStep, Place, Program, Step, steps_of
 from nncomp.ir.types import TensorType
 
 from .device import Call, Device
-from .stages import Stages, steps_of
-
-Item = Step | LoopStep
+from .stages import Stages
 
 
 class DeviceProgram:
@@ -121,7 +119,7 @@ class DeviceProgram:
 
 
 def _unrolled(
-    items: Sequence[Item], turns: dict[int, int]
+    items: Sequence[Step | LoopStep], turns: dict[int, int]
 ) -> Iterator[tuple[Step, dict[int, int]]]:
     """Every step in the order in which it runs, with the turns of the loops around it."""
     for item in items:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from nncomp.ir.graph import Graph
+from nncomp.ir.index_check import raise_wrong
 
 from .device import Device, get_device
 from .program import DeviceProgram
@@ -108,7 +109,7 @@ class Runner:
         DeviceError without a device to run on.
         """
         if self.checker is not None:
-            self._check_indices(arrays)
+            raise_wrong(self.checks, self.checker(arrays))
         with self._lock:
             program = self.device_program()
             there = set(self._constant_places) if self._is_current(prepared) else set()
@@ -140,7 +141,7 @@ class Runner:
         IndexError as for a call.
         """
         if self.checker is not None:
-            self._check_indices(arrays)
+            raise_wrong(self.checks, self.checker(arrays))
         with self._lock:
             program = self.device_program()
             for number in moving:
@@ -154,7 +155,7 @@ class Runner:
         Results stay in the outputs of the program that it gives back, until its next run.
         """
         if self.checker is not None:
-            self._check_ends(self.checker.turn_there(addresses).results())
+            raise_wrong(self.checks, self.checker.turn_there(addresses).results())
         with self._lock:
             program = self.device_program()
             for number, address in addresses.items():
@@ -167,15 +168,6 @@ class Runner:
         """Write the updated inputs, as they are on the device by now, into `arrays`."""
         with self._lock:
             self.device_program().fetch(arrays)
-
-    def _check_indices(self, arrays: Sequence[np.ndarray]) -> None:
-        self._check_ends(self.checker(arrays))
-
-    def _check_ends(self, ends: Sequence[np.ndarray]) -> None:
-        for check, low, high in zip(self.checks, ends[::2], ends[1::2], strict=True):
-            error = check.error(int(low), int(high))
-            if error is not None:
-                raise error
 
     def _is_current(self, prepared: Sequence) -> bool:
         return bool(prepared) and prepared[0] == Resident(self._versions)

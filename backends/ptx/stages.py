@@ -6,19 +6,19 @@ pipeline -> index checks -> split_prepare -> fuse -> plan -> LLVM text -> PTX te
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 from nncomp.ir.debug import debug
 from nncomp.ir.graph import Graph
 from nncomp.ir.passes import split_prepare
-from nncomp.ir.passes.index_checks import index_checks, without_bounds
+from nncomp.ir.passes.index_checks import run_checked
 from nncomp.ir.passes.plan import plan_program
 from nncomp.ir.passes.run import dump_text, run_pipeline
-from nncomp.ir.program import LoopStep, Place, Program, Step
+from nncomp.ir.program import Place, Program, Step, overlap, steps_of
 from nncomp.ir.types import TensorType
 
-from ..cpu.pipeline import packed_for_kernels
+from ..loop_bodies import packed_for_kernels
 from .assemble import ptx_text
 from .codegen import kernel_code
 from .kernel import Code, Facts
@@ -33,12 +33,11 @@ class Stages:
 
     def __init__(self, graph: Graph, constant: Sequence[str], target: Target, label: str = ""):
         self.graph, self.target = graph, target
-        optimized = run_pipeline(graph, ptx_pipeline(target, tuple(constant)), label=label)
-        check_graph, self.checks = index_checks(optimized)
+        passes = ptx_pipeline(target, tuple(constant))
+        optimized, check_graph, self.checks = run_checked(graph, passes, label)
         self.checker: Stages | None = None
         if check_graph is not None:
             self.checker = Stages(check_graph, (), target, label + "checks_")
-        optimized = without_bounds(optimized)
         self.prepared: Stages | None = None
         if constant:
             prepare, optimized = split_prepare(optimized, constant, packed_for_kernels(optimized))
@@ -84,15 +83,6 @@ class Stages:
                 dump_text(f"{label}{k.name}.ptx", self.ptx.get(k.name, ""))
 
 
-def steps_of(items: Sequence[Step | LoopStep]) -> Iterator[Step]:
-    """Every step, those inside loops once."""
-    for item in items:
-        if isinstance(item, LoopStep):
-            yield from steps_of(item.steps)
-        else:
-            yield item
-
-
 def facts_of(program: Program) -> dict[str, Facts]:
     """What holds at every use of each kernel, by its name."""
     aligned: dict[str, bool] = {}
@@ -112,15 +102,4 @@ def _overlaps(step: Step) -> bool:
     """Whether the step writes memory that it also reads, or the same memory twice."""
     writes = step.writes
     others = [*step.reads, *writes]
-    return any(
-        a is not b and _meet(a, b) for a in writes for b in others
-    )
-
-
-def _meet(a: tuple[Place, int], b: tuple[Place, int]) -> bool:
-    (p, n), (q, m) = a, b
-    if (p.base, p.index) != (q.base, q.index):
-        return False
-    if p.strides or q.strides:
-        return True
-    return p.offset < q.offset + m and q.offset < p.offset + n
+    return any(a is not b and overlap(a, b) for a in writes for b in others)

@@ -20,6 +20,7 @@ from ..cost import node_cost
 from ..graph import Graph, Node, build_node, input_node
 from ..lower import CENTERS
 from ..op import OPS, Creation, Elementwise, Movement
+from ..panels import written_in_panels
 from .groups import SCATTER, Group
 from .order import is_alias
 
@@ -59,7 +60,7 @@ class Fusion:
 
     def _place(self, node: Node) -> None:
         readers = self._reader_groups(node)
-        if node in self.in_memory:
+        if node in self.in_memory or self._is_stored_in_panels(node, readers):
             self._start(node)
             return
         if is_view(node):
@@ -70,7 +71,7 @@ class Fusion:
                 if len(readers) == 1 and readers[0].join(node):
                     self._add(node, readers[0])
                     return
-                if is_light(node):
+                if is_light(node) or self._reads_what_others_read(node):
                     readers = self._repeat(node, readers)
                     if not readers:
                         return
@@ -81,6 +82,31 @@ class Fusion:
                     self._add(node, group)
                     return
         self._start(node)
+
+    def _reads_what_others_read(self, node: Node) -> bool:
+        """One cheap operation on a value and a broadcast one that other kernels read too, such as
+        x - mean: both are stored anyway."""
+        if not isinstance(node.op, Elementwise) or node_cost(node) > LIGHT or not node.inputs:
+            return False
+        spread = {x for x in node.inputs if x.name == "expand"}
+        if len({*node.inputs} - spread) != 1:
+            return False
+        is_broadcast = all(x.inputs[0].type.size * 8 <= x.type.size for x in spread)
+        return is_broadcast and all(map(self._has_readers, node.inputs))
+
+    def _has_readers(self, node: Node) -> bool:
+        """Whether more than one node reads a value, maybe through views."""
+        while len(self.users[node]) == 1:
+            if node.name in CENTERS or not is_view(node) or not node.inputs:
+                return False
+            (node,) = node.inputs
+        return node.name not in CENTERS
+
+    def _is_stored_in_panels(self, node: Node, readers: list[Group]) -> bool:
+        """Whether a product's kernel writes these panels, for others to read what it wrote."""
+        if not any(g.reads_memory(node) for g in readers):
+            return False
+        return written_in_panels(node, self.users) is not None
 
     def _repeat(self, node: Node, readers: list[Group]) -> list[Group]:
         """Compute a light node in every kernel that reads it; returns those that cannot."""
@@ -108,7 +134,7 @@ class Fusion:
             self._start(node)
 
     def _start(self, node: Node) -> None:
-        group = Group(node, self.alone)
+        group = Group(node, self.alone, written_in_panels(node, self.users))
         group.position = len(self.groups)
         self.groups.append(group)
         self._add(node, group)

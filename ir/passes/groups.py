@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from math import prod
 
+from ..abreast import is_abreast
 from ..cost import CHEAP, node_cost
 from ..frames import FRAMED, is_frame
 from ..graph import Node
@@ -35,9 +36,12 @@ def is_reduction(node: Node) -> bool:
 
 
 class Group:
-    """Nodes that become one kernel; `outputs` are those read outside, the root first."""
+    """Nodes that become one kernel; `outputs` are those read outside, the root first.
 
-    def __init__(self, root: Node, alone: frozenset[str] = frozenset()):
+    A root may be the panels of a `matrix`, over which the loops run then.
+    """
+
+    def __init__(self, root: Node, alone: frozenset[str] = frozenset(), matrix: Node | None = None):
         self.root, self.alone = root, alone
         self.members: dict[Node, None] = {}
         self.outside: dict[Node, None] = {}  # what members read that is no member
@@ -49,8 +53,11 @@ class Group:
         self.code = self.repeated = self.work = 0
         self.position = 0  # in the list of groups
         self.domain: tuple[Var, ...] = ()
-        self.is_framed = self.kind == "map" and is_frame(root)
-        self.inner = root.inputs[0] if self.is_framed else root  # what the loops run over
+        frame = root.inputs[0] if self.kind == "map" and is_frame(root) else None
+        self.is_framed = frame is not None or matrix is not None
+        self.is_abreast = self.kind == "map" and is_abreast(root)
+        part = root.inputs[0] if self.is_abreast else root
+        self.inner = matrix or frame or part  # what the loops run over
         if isinstance(root.type, TensorType):
             self.domain, self.idx = domain_of(self.inner.type.shape)
         self.reads = Reads(self.domain)
@@ -62,7 +69,8 @@ class Group:
             for node, idx in scatter_places(root, self.idx):
                 self.reads.at(node, idx)
         elif self.kind != "opaque":
-            self.reads.at(self.inner, self.idx)
+            for x in root.inputs if self.is_abreast else (self.inner,):
+                self.reads.at(x, self.idx)
         if root.name in CENTERS:
             self.center = root
         elif is_reduction(root):
@@ -159,6 +167,8 @@ class Group:
             return False
         if self.in_pieces or (self.is_framed and CENTERS[node.name] not in FRAMED):
             return False
+        if self.is_abreast:
+            return False
         if any(node in u.inputs and u.name in CENTERS for u in self.members):
             return False
         outputs = [self.inner if o is self.root else o for o in self.outputs]
@@ -171,7 +181,7 @@ class Group:
         """Whether the loops may be cut at the ends of a long concat's operands."""
         if stored or self.in_pieces or len(self.outputs) > 1 or self.kind != "map":
             return False
-        if self.is_framed:
+        if self.is_framed or self.is_abreast:
             return False
         if self.row is not None or self.code * len(node.inputs) > MAX_CODE:
             return False

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..kernels import KernelCall
+from ..kernels import KernelCall, stores_of
 from ..loops import Load, walk
 from ..program import Place
 from ..types import TensorType
@@ -109,10 +109,10 @@ def reads_in_step(
         return False
     if not all(operands[k].is_whole for k in reading):
         return False
-    number = next(k for k, v in enumerate(results) if v is new)
-    if number >= len(kernel.stores):
-        return False  # written behind the stores, from what they wrote
-    store = kernel.stores[number]
+    stores = stores_of(kernel, next(k for k, v in enumerate(results) if v is new))
+    if len(stores) != 1:  # a concat has several, sums of quadrants have none
+        return False
+    (store,) = stores
     for s in kernel.stores:
         for x in walk(s.roots):
             if isinstance(x, Load) and x.buffer.slot in slots:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from ..graph import Graph, Loc, Node
-from ..kernels import STORING_KINDS, KernelCall, calls_of, copy_call, storing_twice
+from ..kernels import STORING_KINDS, KernelCall, calls_of, copy_call, stores_of, storing_twice
 from ..program import LoopStep, Place, Program, Step
 from ..types import TensorType
 from .memory import Value, first_of, lay_out, reads_in_step, share
@@ -145,7 +145,7 @@ class _Planner:
             return False
         number = task.results.index(value.root)
         (call,) = task.calls
-        if call.kernel.kind not in STORING_KINDS:
+        if call.kernel.kind not in STORING_KINDS or len(stores_of(call.kernel, number)) != 1:
             return False
         count = len(task.operands) + len(task.results)
         task.calls = (storing_twice(call, number, count),)

@@ -64,13 +64,14 @@ def run_pipeline(
     `pipeline` defaults to PIPELINE. `report` gets one Record per pass. Dumped files start with
     `label`.
     """
-    if pipeline is None:
-        from . import PIPELINE as pipeline
-    _known_passes(pipeline)
+    from . import PIPELINE
+
+    passes = PIPELINE if pipeline is None else pipeline
+    _known_passes(passes)
     _dump(label, 0, "trace", graph)
     done: list[str] = []
     known: set[Node] = set()
-    for number, step in enumerate(pipeline, 1):
+    for number, step in enumerate(passes, 1):
         name = step.__name__
         start = time.perf_counter()
         new = _apply(step, graph, done, known)
@@ -82,7 +83,7 @@ def run_pipeline(
         _show(record, graph, new)
         _dump(label, number, name, new)
         done.append(name)
-        tell("passes", number, len(pipeline))
+        tell("passes", number, len(passes))
         graph = new
         if debug.stop_after == name:
             break

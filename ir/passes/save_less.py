@@ -38,6 +38,7 @@ from ..cost import node_cost
 from ..graph import Graph, Node
 from ..lower import CENTERS
 from ..op import Creation, Elementwise
+from ..panels import written_in_panels
 from .cut import ENDLESS, minimum_cut
 from .groups import REDUCTIONS, SCATTER
 
@@ -87,6 +88,8 @@ class _Levels:
         for node in graph.nodes:
             before = max((self.level[x] for x in node.inputs), default=0)
             self.level[node] = before + _ends_kernel(node)
+        users = graph.users()
+        self.panels = {n for n in graph.nodes if written_in_panels(n, users)}
         self._sink(graph)
         self.sinks: dict[Node, None] = {}  # read behind, by what could compute it
         self.kept: set[Node] = {*graph.inputs, *graph.outputs}
@@ -94,7 +97,7 @@ class _Levels:
             for x in node.inputs:
                 if self.reads_at(node) > self.level[x]:
                     self.sinks[x] = None
-                shown = _viewed(x)  # what a kernel finds in memory at a later level
+                shown = self._viewed(x)  # what a kernel finds in memory at a later level
                 if _ends_kernel(node) and self.reads_at(node) > self.level[shown]:
                     self.kept.add(shown)
 
@@ -132,14 +135,14 @@ class _Levels:
         """What keeping `node` costs, in instructions; views are not kept but what they show."""
         if node in self.kept or isinstance(node.op, Creation):
             return 0
-        return ENDLESS if node.name in VIEWS else BYTE * node.type.nbytes
+        is_view = node.name in VIEWS and node not in self.panels
+        return ENDLESS if is_view else BYTE * node.type.nbytes
 
-
-def _viewed(node: Node) -> Node:
-    """What a view or a copy with a frame shows."""
-    while node.name in VIEWS or node.name == "pad":
-        node = node.inputs[0]
-    return node
+    def _viewed(self, node: Node) -> Node:
+        """What a view or a copy with a frame shows; panels are what is stored."""
+        while (node.name in VIEWS or node.name == "pad") and node not in self.panels:
+            node = node.inputs[0]
+        return node
 
 
 def _ends_kernel(node: Node) -> bool:

@@ -177,6 +177,63 @@ def slice_concat(node: Node) -> Node | None:
     return None
 
 
+MOST_PADS = 16  # operands of a sum that are looked at together
+
+
+# tol: -0.0 + 0.0 is 0.0
+@RULES.computed(
+    "pad(x) + pad(y) + ..., each zero where another is not -> concat(x, y, ...)",
+    "add",
+    """graph f(x: f32[2,3], y: f32[2,4]) {
+      pad_0 = pad(x, low=(0,4), high=(0,0), interior=(0,0), value=0)
+      pad_1 = pad(y, low=(0,0), high=(0,3), interior=(0,0), value=0)
+      add_0 = add(pad_0, pad_1)
+      return add_0
+    }""",
+    """graph f(x: f32[2], y: f32[1], z: f32[3]) {
+      pad_0 = pad(x, low=(1,), high=(3,), interior=(0,), value=0)
+      pad_1 = pad(y, low=(0,), high=(5,), interior=(0,), value=0)
+      pad_2 = pad(z, low=(3,), high=(0,), interior=(0,), value=0)
+      add_0 = add(pad_0, pad_1)
+      add_1 = add(pad_2, add_0)
+      return add_1
+    }""",
+    tol=1e-6,
+)
+def add_pads(node: Node) -> Node | None:
+    """Gradients of slices that share nothing and leave nothing out, as those of chunks."""
+    pads = _added_pads(node)
+    if not pads:
+        return None
+    axes = {i for x in pads for i, n in enumerate(x.shape) if x.inputs[0].shape[i] != n}
+    if len(axes) != 1:
+        return None
+    (axis,) = axes
+    pads.sort(key=lambda x: x.attrs["low"][axis])
+    end = 0
+    for x in pads:
+        if x.attrs["low"][axis] != end:
+            return None
+        end += x.inputs[0].shape[axis]
+    return concat(*(x.inputs[0] for x in pads), axis=axis) if end == node.shape[axis] else None
+
+
+def _added_pads(node: Node) -> list[Node]:
+    """The operands of a sum of pads with zeros around what is padded; empty for other sums."""
+    found, terms = [], [node]
+    while terms:
+        x = terms.pop()
+        if x.name == "add":
+            terms.extend(x.inputs)
+        elif x.name == "pad" and not any(x.attrs["interior"]) and x.attrs["value"] == 0:
+            found.append(x)
+        else:
+            return []
+        if len(found) + len(terms) > MOST_PADS:
+            return []
+    return found if all(x.inputs[0].type.size for x in found) else []
+
+
 # -- reductions -----------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from ..autograd import tape
 from ..autograd.modes import state
 from ..device import device
 from ..ir import ops
+from ..ir.debug import debug
 from ..ir.graph import Graph, build_node, input_node
 from ..ir.op import attribute_key
 from ..ir.types import TensorType
@@ -61,14 +62,14 @@ def apply_marked(op: Any, inputs: Sequence, attrs: dict[str, Any]) -> Any:
 def _program(op: Any, types: Sequence[TensorType], attrs: dict[str, Any]) -> Any:
     from .running import Backend
 
-    key = op.name, attribute_key(attrs), tuple(types)
+    key = op.name, attribute_key(attrs), tuple(types), debug.matmul_precision
     with _lock:
         found = _programs.get(key)
         if found is None:
             inputs = [input_node(f"x{i}", t) for i, t in enumerate(types)]
             out = build_node(op, inputs, attrs)
             outputs = list(out) if isinstance(out, tuple) else [out]
-            found = Backend.compile(Graph(op.name, inputs, outputs))
+            found = Backend().compile(Graph(op.name, inputs, outputs))
             _programs[key] = found
             if len(_programs) > LARGEST:
                 _programs.popitem(last=False)

@@ -8,34 +8,48 @@ the host.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import backends
+from ..ir.debug import debug
+from ..ir.index_check import raise_wrong
+from ..program_guards import PrecisionGuard
+from ..trace_guards import Guard
 from .memory import Buffer, CudaArray, any_there
 
 
 class Backend:
     """The backend of everything that is called with tensors on a GPU."""
 
-    @staticmethod
-    def compile(graph: Any, constant: Sequence[str] = (), label: str = "") -> Runner:
+    def __init__(self, options: Mapping[str, Any] | None = None):
+        self._ptx = backends.get("ptx", options)
+
+    def compile(self, graph: Any, constant: Sequence[str] = (), label: str = "") -> Runner:
         """Compile for arrays in GPU memory; constant inputs need no preparation there."""
-        return Runner(backends.get("ptx").compile(graph, (), label))
+        return Runner(self._ptx.compile(graph, (), label))
 
 
-def backend_for(name: str, options: Any, tensors: Sequence[Any]) -> Any:
-    """The backend called `name`, or that of tensors on a GPU where `tensors` are.
+def backend_for(
+    name: str, options: Mapping[str, Any] | None, tensors: Sequence[Any]
+) -> tuple[Any, list[Guard]]:
+    """The backend called `name`, or that of tensors on a GPU where `tensors` are; and what must
+    stay as it is for what it compiles.
 
     RuntimeError for tensors on different devices, and for a backend that has no GPU.
     """
-    if not any_there(tensors):
-        return backends.get(name, options)
-    if name == "numpy":
+    there = any_there(tensors)
+    if there and name == "numpy":
         raise RuntimeError("backend='numpy' runs on the host; call .cpu() on model and arguments")
-    return Backend
+    guards: list[Guard] = []
+    if there or name == "ptx":
+        options = dict(options or {})
+        if "matmul_precision" not in options:  # the backward program is compiled later
+            options["matmul_precision"] = debug.matmul_precision
+            guards = [PrecisionGuard()]
+    return Backend(options) if there else backends.get(name, options), guards
 
 
 class Runner:
@@ -79,7 +93,7 @@ class Runner:
         views would have to see.
         """
         if self.checker is not None:
-            self.inner._check_ends([y.host() for y in self.checker(arrays)])
+            raise_wrong(self.inner.checks, [y.host() for y in self.checker(arrays)])
         with self._lock:
             placed = self._placed
             if placed is None:

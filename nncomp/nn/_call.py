@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import nncomp
 
 from ..autograd import Function
+from ..autograd.modes import state
 from ..tensor import Tensor
+from ..trace_error import trace_error
 from ._hooks import GLOBAL
 
 
@@ -177,33 +179,60 @@ class BackwardBoundary:
         return type(result)(*items) if hasattr(result, "_fields") else items
 
     def _on_grad_output(self, grads: tuple) -> tuple:
-        full = _spread(grads, self.output_places, self.n_outputs)
-        for hook in self.pre_hooks:
-            full = _replaced("pre hook", "grad_output", full, hook(self.module, full))
-        self.grad_outputs = full
-        if self.hooks and not self.input_places:
-            self._hooks_without_inputs(full)
+        full = self.grad_outputs = self.before(grads)
+        if not self.input_places:
+            self.without_inputs(full)
         return tuple(full[place] for place in self.output_places)
 
-    def _hooks_without_inputs(self, grad_outputs: tuple) -> None:
+    def _on_grad_input(self, grads: tuple) -> tuple:
+        if self.grad_outputs is None:
+            return grads  # the output took no part in this backward
+        full = self.after(grads, self.grad_outputs)
+        self.grad_outputs = None
+        return tuple(full[place] for place in self.input_places)
+
+    def full_outputs(self, grads: Sequence) -> tuple:
+        """Gradients of the differentiable outputs at the places of all of them."""
+        return _spread(grads, self.output_places, self.n_outputs)
+
+    def before(self, grads: Sequence) -> tuple:
+        """Run the pre hooks: grad_output for all places, as the last of them leaves it."""
+        full = self.full_outputs(grads)
+        for hook in self.pre_hooks:
+            new = self._run(hook, full)
+            full = _replaced("pre hook", "grad_output", full, new)
+        return full
+
+    def after(self, grads: Sequence, grad_outputs: tuple) -> tuple:
+        """Run the hooks: grad_input for all places, as the last of them leaves it."""
+        full = _spread(grads, self.input_places, self.n_inputs)
+        for hook in self.hooks:
+            new = self._run(hook, full, grad_outputs)
+            full = _replaced("hook", "grad_input", full, new)
+        return full
+
+    def without_inputs(self, grad_outputs: tuple) -> None:
+        """Run the hooks of a module none of whose inputs requires a gradient."""
         nothing = (None,) * self.n_inputs
         for hook in self.hooks:
-            new = hook(self.module, nothing, grad_outputs)
+            new = self._run(hook, nothing, grad_outputs)
             if new is not None and not (isinstance(new, tuple) and all(g is None for g in new)):
                 raise RuntimeError(
                     "Backward hook for Modules where no input requires gradient should always "
                     "return None or None for all gradients."
                 )
 
-    def _on_grad_input(self, grads: tuple) -> tuple:
-        full = _spread(grads, self.input_places, self.n_inputs)
-        if self.grad_outputs is None:
-            return grads  # the output took no part in this backward
-        for hook in self.hooks:
-            new = hook(self.module, full, self.grad_outputs)
-            full = _replaced("hook", "grad_input", full, new)
-        self.grad_outputs = None
-        return tuple(full[place] for place in self.input_places)
+    def _run(self, hook: Callable, *gradients: tuple) -> Any:
+        """What a hook returns; one that returns None can only change Python state, which a graph
+        does not keep."""
+        new = hook(self.module, *gradients)
+        if new is None and state.tracer is not None:
+            raise trace_error(
+                f"a backward hook of a module ({type(self.module).__name__}) returned None; what "
+                "it does to Python state would happen once, while the graph is recorded, and never "
+                "again. Return gradients, remove the hook, or run this module eagerly"
+            )
+        return new
 
 
 def _through_node(items: tuple, callback: Callable) -> tuple[tuple, list[int]]:
@@ -223,7 +252,7 @@ def _through_node(items: tuple, callback: Callable) -> tuple[tuple, list[int]]:
     return tuple(wrapped), places
 
 
-def _spread(grads: tuple, places: list[int], length: int) -> tuple:
+def _spread(grads: Sequence, places: list[int], length: int) -> tuple:
     full: list = [None] * length
     for place, grad in zip(places, grads, strict=True):
         full[place] = grad

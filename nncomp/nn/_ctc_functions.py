@@ -182,7 +182,7 @@ def ctc_loss(
         raise ValueError(f"{reduction} is not a valid value for reduction")
     if targets.is_floating_point():
         warnings.warn("ctc_loss: targets are floating point numbers; they are truncated to "
-                      "integers", stacklevel=2)  # fmt: skip
+                      "integers", stacklevel=3)  # fmt: skip
     batched = log_probs.dim() == 3
     if not batched:
         log_probs = log_probs.unsqueeze(1)

@@ -24,7 +24,7 @@ def _default_align(align_corners: bool | None, name: str) -> bool:
             f"Default {name} and affine_grid behavior has changed to align_corners=False since "
             "1.3.0. Please specify align_corners=True if the old behavior is desired. See the "
             "documentation of grid_sample for details.",
-            stacklevel=3,
+            stacklevel=4,
         )
     return bool(align_corners)
 

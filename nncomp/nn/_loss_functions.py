@@ -34,7 +34,7 @@ def _reduction(size_average: bool | None, reduce: bool | None, reduction: str) -
     warnings.warn(
         "size_average and reduce args will be deprecated, please use "
         f"reduction='{new}' instead.",
-        stacklevel=3,
+        stacklevel=4,
     )
     return new
 
@@ -45,7 +45,7 @@ def _warn_if_broadcast(input: Tensor, target: Tensor) -> None:
             f"Using a target size ({target.shape}) that is different to the input size "
             f"({input.shape}). This will likely lead to incorrect results due to broadcasting. "
             "Please ensure they have the same size.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -172,7 +172,7 @@ def kl_div(
             "size. 'batchmean' divides only by the batch size, and aligns with the KL div math "
             "definition. 'mean' will be changed to behave the same as 'batchmean' in the next "
             "major release.",
-            stacklevel=2,
+            stacklevel=3,
         )
     return _reduced(loss, reduction)
 

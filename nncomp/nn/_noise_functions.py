@@ -72,7 +72,7 @@ def gumbel_softmax(
     ``hard`` gives one-hot vectors, with the gradient of the soft ones.
     """
     if eps != 1e-10:
-        warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
+        warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=3)
     noise = -nncomp.log(nncomp.empty_like(logits).exponential_())
     soft = softmax((logits + noise) / tau, dim)
     if not hard:

@@ -25,6 +25,7 @@ from ..functions import (
     pixel_shuffle,
     pixel_unshuffle,
 )
+from ..functions.argument_errors import explain_all
 from . import (
     _activation_functions,
     _attention_functions,
@@ -75,3 +76,5 @@ __all__ = [
     *_pad_functions.__all__, *_pool_functions.__all__, *_resample_functions.__all__,
     *_response_functions.__all__, *_structure_functions.__all__, *_unpool_functions.__all__,
 ]  # fmt: skip
+
+explain_all(globals(), __all__)

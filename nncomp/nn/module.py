@@ -13,6 +13,7 @@ from typing import Any
 import nncomp
 
 from .. import scope
+from ..functions.argument_errors import layer_error
 from ..tensor import Tensor
 from ._call import HookedCall
 from ._convert import ModuleConversion
@@ -101,7 +102,13 @@ class Module(ModuleTree, ModuleConversion, ModuleState, ModuleHooks):
             or GLOBAL.around_call()
         ):
             return HookedCall(self, forward, args, kwargs).run()
-        return forward(*args, **kwargs)
+        try:
+            return forward(*args, **kwargs)
+        except (AttributeError, TypeError) as error:
+            wrong = layer_error(self, args)
+            if wrong is None:
+                raise
+            raise wrong from error
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile forward() in place with ``nncomp.compile``; options are the same.

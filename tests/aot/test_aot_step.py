@@ -112,6 +112,19 @@ def test_hyper_parameters_can_be_changed(tmp_path):
         assert same(loaded(x, target).numpy(), step(x, target))
 
 
+def test_outputs_and_steps_without_a_target(tmp_path):
+    nncomp.manual_seed(6)
+    net = nn.Sequential(nn.Linear(10, 6), nn.Tanh(), nn.Linear(6, 10))
+    step = nncomp.compile_train_step(
+        net, lambda y: (y * y).mean(), optim.SGD(net.parameters(), lr=0.1), outputs=True
+    )
+    x = nncomp.randn(8, 10)
+    nncomp.aot.export(net, (x,), tmp_path / "net.nnc", train_step=step)
+    loaded = nncomp.aot.load(tmp_path / "net.nnc")
+    for _ in range(3):
+        assert all(same(a.numpy(), b) for a, b in zip(loaded(x), step(x), strict=True))
+
+
 def test_export_changes_nothing_in_python(tmp_path):
     step, batches = mlp()
     target = nncomp.randint(0, 3, (8,))

@@ -140,4 +140,4 @@ def test_wrong_counts(calls, error):
     model = net(nncomp)
     optimizer = nncomp.optim.SGD(model.parameters(), 0.1)
     with pytest.raises(error, match="accumulate"):
-        nncomp.compile_train_step(model, None, optimizer, accumulate=calls)
+        nncomp.compile_train_step(model, lambda y, t: y, optimizer, accumulate=calls)

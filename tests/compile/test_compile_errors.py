@@ -142,14 +142,30 @@ def test_wrong_arguments():
     assert compiled(X).shape == (4, 3)
 
 
+def test_the_arguments_of_torch_compile():
+    model = MLP()
+    for kwargs in (
+        dict(fullgraph=False, dynamic=True, mode="reduce-overhead"),
+        dict(backend="inductor", mode="max-autotune", dynamic=None, fullgraph=True),
+    ):
+        assert torch.equal(torch.compile(model, **kwargs)(X), torch.compile(model)(X))
+    assert torch.compile(model, disable=True) is model
+
+    @torch.compile(mode="default", disable=True)
+    def double(x):
+        return 2 * x
+
+    assert not hasattr(double, "fn")
+
+
 def test_bad_options():
     with pytest.raises(UnknownBackend, match="unknown backend 'gpu': expected one of cpu, numpy"):
         torch.compile(MLP(), backend="gpu")
     for threads in (0, -1, 1.5, "2", True):
         with pytest.raises(ValueError, match="threads must be a positive integer"):
             torch.compile(MLP(), threads=threads)
-    with pytest.raises(ValueError, match="fullgraph"):
-        torch.compile(MLP(), fullgraph=False)
+    with pytest.raises(ValueError, match="unknown mode 'fast': expected one of default, reduce"):
+        torch.compile(MLP(), mode="fast")
     with pytest.raises(TypeError, match="takes a Module or a function, got int"):
         torch.compile(3)
     with pytest.raises(TypeError, match="got the class MLP; make an instance"):

@@ -372,6 +372,23 @@ def test_changing_python_state_is_refused_and_undone():
     assert count == 0 and log == []
 
 
+def test_the_line_that_changes_the_state_is_named():
+    class Counts(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls, self.seen = 0, []
+
+        def forward(self, x):
+            y = 2 * x
+            self.calls += 1
+            return y
+
+    line = Counts.forward.__code__.co_firstlineno + 2
+    where = rf"test_compile_guards.py:{line}: forward changes Python state.*'calls' .* from 0 to 1"
+    with pytest.raises(TraceError, match=where):
+        torch.compile(Counts(), backend="numpy")(X)
+
+
 def test_many_shapes_warn_and_drop_the_oldest_program():
     compiled = torch.compile(lambda x: x + 1, backend="numpy")
     with warnings.catch_warnings():

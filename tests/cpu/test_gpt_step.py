@@ -49,8 +49,18 @@ def trained(gpt, steps: int, threads: int | None = None):
 
 
 def torch_losses(gpt, steps: int) -> list[float]:
-    """The same net by torch's own operations."""
+    """The same net by torch's own operations, on one thread: two would mostly wait for each other
+    (a hundred times as long, beside other tests)."""
     torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _torch_losses(torch, gpt, steps)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _torch_losses(torch, gpt, steps: int) -> list[float]:
     F = torch.nn.functional
     state = {k: v.numpy().copy() for k, v in made(gpt).state_dict().items()}
     del state["head.weight"]

@@ -6,12 +6,11 @@ slot of a program's pointer table points to in an exported file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from nncomp.ir.graph import Graph
-from nncomp.ir.program import LoopStep, Program, Step
+from nncomp.ir.program import Program, steps_of
 from nncomp.ir.types import TensorType
 
 from .. import Runner, compile
@@ -96,12 +95,3 @@ def used_inputs(program: Program) -> set[int]:
         place.index for step in steps_of(program.steps) for place in step.places
         if place.base == "in"
     }  # fmt: skip
-
-
-def steps_of(items: Sequence[Step | LoopStep]) -> Iterator[Step]:
-    """All steps, those inside of loops too."""
-    for item in items:
-        if isinstance(item, LoopStep):
-            yield from steps_of(item.steps)
-        else:
-            yield item

@@ -11,7 +11,7 @@ from nncomp.ir.graph import Graph, Node, rebuild
 from nncomp.ir.loops import Kernel
 from nncomp.ir.types import bfloat16, float16, float32
 
-from ...cpu.layout_attention import fuse_attention_where
+from ...attention import fuse_attention_where
 from ..expressions import index_type
 from ..kernel import Code, Facts
 from ..target import Target

@@ -296,8 +296,8 @@ class AttentionKernel:
         env = {v: places.least(x, n - 1) for v, (x, n) in at.items()}
         place = places.index(offset, {**self.env, **env})
         pointer = Value(f"%b{mask.slot}", "ptr")
-        at = element(self.e, memory_type(mask.type.dtype.name), pointer, place)
-        value = load_one(self.e, mask.type.dtype, at)
+        address = element(self.e, memory_type(mask.type.dtype.name), pointer, place)
+        value = load_one(self.e, mask.type.dtype, address)
         if value.type == "i1":
             return score, places.both(seen, value)
         return self.e.binary("fadd", score, value), seen

@@ -342,7 +342,9 @@ class RowStatistics(GradientPart):
         e = self.e
         scores = self.seen_scores(places, self.pair(places, 0, 1), first)
         pulled = self.pair(places, 3, 2)
-        tops, totals, drags = [], [], []
+        tops: list[Value] = []
+        totals: list[Value] = []
+        drags: list[Value] = []
         for i in range(ROWS):
             old = top = carry[i]
             mine = scores[i * KEYS : (i + 1) * KEYS]

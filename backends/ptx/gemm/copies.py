@@ -150,6 +150,7 @@ class TileCopy:
     def _bases(self, places: Places) -> None:
         """The part of each address that does not depend on the depth."""
         load = self.operand.load
+        assert load is not None, "what is copied lies in memory"
         fixed, self.moving = split(load.offset, self.operand.depth)
         pointer = to_global(self.e, Value(f"%b{load.buffer.slot}", "ptr"))
         self.bases = [
@@ -178,6 +179,7 @@ class TileCopy:
     def issue(self, places: Places, stage: Value, tile: Value) -> None:
         """Start the asynchronous copies of tile number `tile` to `stage` (elements from there)."""
         e, load = self.e, self.operand.load
+        assert load is not None, "what is copied lies in memory"
         nbytes = self.vector * load.dtype.itemsize
         with self._live():
             places = places.fork()

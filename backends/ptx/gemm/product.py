@@ -183,7 +183,8 @@ class _Sides:
         return [rebuilder.value(x) for x in values]
 
     def _joined(self, k: KernelBuilder, shared, rows, columns) -> Product:
-        joined, new = [], {}
+        joined: list[Var] = []
+        new: dict[Var, Index] = {}
         groups = zip(
             ("batch", "row", "column", "depth"),
             (shared, rows, columns, self.depth),
@@ -203,15 +204,15 @@ class _Sides:
         rebuilder.instead[id(self.total)] = accumulator
         stores = tuple(map(rebuilder.store, self.kernel.stores))
         exists = self._tests(k, self.phases.exists, new)
-        sides = [
+        left, right = (
             _operand(k, value, exists, side, depth, _near(factor, loops, self.depth))
             for value, side, factor, loops in zip(
                 (a, b), (row, column), self._rebuilt(k, self.factors), (rows, columns), strict=True
             )
-        ]
+        )
         found = Product(
-            self.kernel, batch, row, column, depth, *sides, self.total.dtype, accumulator, stores,
-            self._tests(k, self.phases.valid, new),
+            self.kernel, batch, row, column, depth, left, right, self.total.dtype, accumulator,
+            stores, self._tests(k, self.phases.valid, new),
         )  # fmt: skip
         offset = self.kernel.stores[0].offset.substitute(self.new)
         along = [abs(_step(offset, loops)) or INDEX_LIMIT for loops in (rows, columns)]

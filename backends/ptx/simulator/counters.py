@@ -63,7 +63,7 @@ class Counter:
                nbytes: int) -> None:  # fmt: skip
         if space not in ("globals", "shared"):
             return
-        op = s.op
+        op = s.at_work
         key = (op.line, op.text, space, kind)
         found = self.accesses.get(key)
         if found is None:

@@ -8,6 +8,8 @@ error that names them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .blocks import Block, Kernel
@@ -93,12 +95,12 @@ class Run:
                 run(s)
             self.leave(block, mask)
             return
-        run = None
+        last: Callable[[State], None] | None = None
         try:
-            for run in block.runs:
-                run(s)
+            for last in block.runs:
+                last(s)
         except Exception:
-            s.op = block.ops[block.runs.index(run)] if run else None
+            s.op = block.ops[block.runs.index(last)] if last else None
             raise
         self.leave(block, mask)
 
@@ -237,7 +239,7 @@ class Run:
     def strict_barrier(self, mask: np.ndarray) -> None:
         s = self.s
         gone = s.full(s.exists & ~s.live)
-        blocks = s.full(mask).any(1) & gone.any(1)
+        blocks = np.asarray(s.full(mask).any(1) & gone.any(1))
         if blocks.any():
             lane = np.argwhere(gone & blocks[:, None])[0]
             raise Fault("a thread of the block returned before this barrier",

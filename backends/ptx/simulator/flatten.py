@@ -241,7 +241,11 @@ class Flattener:
         if isinstance(operand, Number):
             return operand
         if isinstance(operand, Address):
-            base = self.named(operand.base.text, names, line) if operand.base else None
+            if operand.base is None:
+                return Mem(None, operand.offset)
+            base = self.named(operand.base.text, names, line)
+            if not isinstance(base, Reg | Place):
+                raise PtxError(f"{operand.base.text!r} is no register or variable.", line)
             return Mem(base, operand.offset)
         return self.rare_operand(operand, names, line)
 
@@ -257,7 +261,10 @@ class Flattener:
             both = (self.operand(o, names, line) for o in (operand.first, operand.second))
             return Both(*both)
         if isinstance(operand, Not):
-            return Inverted(self.operand(operand.base, names, line))
+            reg = self.operand(operand.base, names, line)
+            if not isinstance(reg, Reg):
+                raise PtxError(f"{operand.base!r} after '!' is no predicate register.", line)
+            return Inverted(reg)
         raise PtxError(f"operand {operand!r} is not supported.", line)
 
     def named(self, text: str, names: Names, line: int) -> object:
@@ -339,14 +346,21 @@ class Flattener:
         self.marks[end] = len(self.ops)
 
 
+def opened_place(place: Place, shared: int) -> Place:
+    """The place, which may be in dynamic shared memory."""
+    if place.space == "open_shared":
+        return Place("shared", shared + place.offset)
+    return place
+
+
 def place_open(operand: object, shared: int) -> object:
     """Give dynamic shared memory its start."""
     if isinstance(operand, Reg | Number):
         return operand
-    if isinstance(operand, Place) and operand.space == "open_shared":
-        return Place("shared", shared + operand.offset)
+    if isinstance(operand, Place):
+        return opened_place(operand, shared)
     if isinstance(operand, Mem) and isinstance(operand.base, Place):
-        return Mem(place_open(operand.base, shared), operand.offset)
+        return Mem(opened_place(operand.base, shared), operand.offset)
     if isinstance(operand, Many):
         return Many(tuple(place_open(item, shared) for item in operand.items))
     return operand

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ KEEP: list[object] = []  # engines own the machine code
 
 
 @cache
-def machine() -> object:
+def machine() -> Any:
     """LLVM's code generator for this computer."""
     import llvmlite.binding as llvm
 
@@ -52,7 +53,7 @@ def machine() -> object:
 
 
 @cache
-def loop(kind: np.dtype, single: tuple[bool, bool, bool]) -> object:
+def loop(kind: np.dtype, single: tuple[bool, bool, bool]) -> Any:
     """The loop for a type and a choice of operands that are single numbers."""
     import llvmlite.binding as llvm
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 BASE = 0x7F00_0000_0000  # address of the first byte
 GUARD = 512  # bytes that belong to nobody after each buffer
@@ -86,7 +87,7 @@ class Memory:
         """Set `nbytes` bytes from `address` to `byte`."""
         self.write(address, np.full(nbytes, byte, np.uint8))
 
-    def get(self, address: int, dtype: object, shape: Sequence[int] | int) -> np.ndarray:
+    def get(self, address: int, dtype: DTypeLike, shape: Sequence[int] | int) -> np.ndarray:
         """A copy of what lies at `address`; bytes never written are 0xff."""
         kind = np.dtype(dtype)
         nbytes = int(np.prod(shape, dtype=np.int64)) * kind.itemsize

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from .state import State
 from .syntax import type_bits
 
 NAMES = ("add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec")
-Rule = Callable[..., np.ndarray]
+Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {
     "add": np.add,
     "min": np.minimum,
@@ -38,10 +39,12 @@ def rule_of(d: Decoder, name: str, type_: str) -> Rule:
         return RULES[name]
     if name not in ("add", "min", "max", "exch"):
         raise d.error(f".{name} is not for .{type_}.")
+    floats: dict[str, Rule] = {
+        "add": np.add, "min": least, "max": greatest, "exch": RULES["exch"],
+    }  # fmt: skip
     if type_ in ("f32", "f64"):
-        return {"add": np.add, "min": least, "max": greatest, "exch": RULES["exch"]}[name]
-    form = FORMATS[type_]
-    inner = {"add": np.add, "min": least, "max": greatest}[name]
+        return floats[name]
+    form, inner = FORMATS[type_], floats[name]
     return lambda old, new: form.close(inner(form.open(old[:, None]), form.open(new[:, None])))[
         :, 0]  # fmt: skip
 

@@ -38,8 +38,8 @@ def comparison(d: Decoder, type_: str, first: int) -> Get:
     if type_ not in FLOAT_TYPES:
         if name not in ORDERED or (type_[0] == "s" and name in ("lo", "ls", "hi", "hs")):
             raise d.error(f"comparison .{name} is not for .{type_}.")
-        rule = ORDERED[name]
-        return lambda s: rule(a(s), b(s))
+        ordered = ORDERED[name]
+        return lambda s: ordered(a(s), b(s))
     form, rule = FORMATS[type_], float_rule(name)
 
     def compare(s: State) -> np.ndarray:
@@ -58,6 +58,7 @@ def decode_setp(d: Decoder) -> Run:
     compare = comparison(d, type_, 1)
     first, second = d.pair(0)
     third = d.get(3, "pred") if boolean else None
+    join = BOOLEANS.get(boolean)
     if type_.endswith("x2"):
         if boolean:
             raise d.error("packed comparisons with a third operand are not supported.")
@@ -74,10 +75,13 @@ def decode_setp(d: Decoder) -> Run:
 
     def run(s: State) -> None:
         found = compare(s)
-        extra = third(s) if third else None
-        put(s, BOOLEANS[boolean](found, extra) if boolean else found)
+        opposite = ~found
+        if third and join:
+            extra = third(s)
+            found, opposite = join(found, extra), join(opposite, extra)
+        put(s, found)
         if other:
-            other(s, BOOLEANS[boolean](~found, extra) if boolean else ~found)
+            other(s, opposite)
 
     if not boolean and not other:
         return lambda s: put(s, compare(s))

@@ -98,8 +98,10 @@ def binary_rule(name: str, form: Format, mode: str) -> Rule:
             return mul64(mode)
         rule = add64(mode)
         return rule if name == "add" else lambda a, b: rule(a, -b)
-    exact = {"add": odd_add, "sub": lambda a, b: odd_add(a, -b), "mul": np.multiply}[name]
-    return directed(exact, mode)
+    exact: dict[str, Rule] = {
+        "add": odd_add, "sub": lambda a, b: odd_add(a, -b), "mul": np.multiply,
+    }  # fmt: skip
+    return directed(exact[name], mode)
 
 
 def float_binary(d: Decoder, name: str) -> Run:

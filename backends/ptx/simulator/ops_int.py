@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .decode import SIGNED, UNSIGNED, Decoder, Run, np_type, opcode
@@ -109,13 +111,18 @@ def high_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return high.view(a.dtype)
 
 
+PRODUCTS: dict[str, Callable[..., np.ndarray]] = {
+    "lo": np.multiply, "hi": high_product, "wide": wide_product,
+}  # fmt: skip
+
+
 @opcode("mul")
 def decode_mul(d: Decoder) -> Run:
     if is_float(d):
         return float_binary(d, "mul")
     type_ = d.type(*INTEGERS)
     part = d.need("lo", "hi", "wide")
-    rule = {"lo": np.multiply, "hi": high_product, "wide": wide_product}[part]
+    rule = PRODUCTS[part]
     put = d.put(0, wider(type_) if part == "wide" else type_)
     a, b = d.get(1, type_), d.get(2, type_)
     return lambda s: put(s, rule(a(s), b(s)))
@@ -127,7 +134,7 @@ def decode_mad(d: Decoder) -> Run:
         return float_fma(d)
     type_ = d.type(*INTEGERS)
     part = d.need("lo", "hi", "wide")
-    rule = {"lo": np.multiply, "hi": high_product, "wide": wide_product}[part]
+    rule = PRODUCTS[part]
     result = wider(type_) if part == "wide" else type_
     put, a, b, c = d.put(0, result), d.get(1, type_), d.get(2, type_), d.get(3, result)
     if d.has("cc"):

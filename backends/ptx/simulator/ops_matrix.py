@@ -98,8 +98,8 @@ def opened(x: np.ndarray, type_: str) -> np.ndarray:
     if type_ == "tf32":
         return (x & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)[..., None]
     if type_ in ("s8", "u8"):
-        raw = np.ascontiguousarray(x).view(np.int8 if type_ == "s8" else np.uint8)
-        return raw.reshape(*x.shape, 4).astype(np.int64)
+        numbers = np.ascontiguousarray(x).view(np.int8 if type_ == "s8" else np.uint8)
+        return numbers.reshape(*x.shape, 4).astype(np.int64)
     raw = np.ascontiguousarray(x).view(np.uint16).reshape(*x.shape, 2)
     if type_ == "bf16":
         return bf16_to_f32(raw).astype(np.float64)

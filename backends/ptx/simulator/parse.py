@@ -174,7 +174,7 @@ class Parser:
 
     def initializer(self) -> tuple:
         if self.take("{"):
-            items = []
+            items: list = []
             while not self.take("}"):
                 items += self.initializer()
                 self.take(",")

@@ -76,7 +76,7 @@ class Race:
     def sync_access(self, s: State, mask: np.ndarray) -> None:
         """An atomic access, which fences before and after turn into synchronisation."""
         self.clock += 1
-        mods = s.op.mods
+        mods = s.at_work.mods
         if "release" in mods or "acq_rel" in mods:
             self.sync.fence(s, mask, self.clock)
         self.sync.atomic(s, mask, self.clock, self.epoch)
@@ -132,7 +132,7 @@ class Race:
 
     def read(self, s: State, space: str, address: np.ndarray, mask: np.ndarray,
              nbytes: int) -> None:  # fmt: skip
-        strong = bool(STRONG & set(s.op.mods))
+        strong = bool(STRONG & set(s.at_work.mods))
         if strong:
             self.sync_access(s, mask)
         where, thread, lane = self.lanes(s, space, address, mask, nbytes)
@@ -165,7 +165,7 @@ class Race:
         h.r_strong[cell] = np.where(matters, h.r_strong[cell] & strong, strong)
         h.r_epoch[cell], h.r_warp[cell] = self.now(s, low)
         h.r_time[cell] = self.clock
-        h.r_line[cell] = s.op.line
+        h.r_line[cell] = s.at_work.line
 
     def now(self, s: State, thread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The current epochs of threads."""
@@ -175,7 +175,7 @@ class Race:
 
     def write(self, s: State, space: str, address: np.ndarray, mask: np.ndarray, nbytes: int,
               values: list[np.ndarray] | None, atomic: bool = False) -> None:  # fmt: skip
-        strong = atomic or bool(STRONG & set(s.op.mods))
+        strong = atomic or bool(STRONG & set(s.at_work.mods))
         if strong:
             self.sync_access(s, mask)
         where, thread, lane = self.lanes(s, space, address, mask, nbytes)
@@ -199,7 +199,7 @@ class Race:
         h.writer[cells] = threads
         h.w_epoch[cells], h.w_warp[cells] = self.now(s, threads)
         h.w_time[cells] = self.clock
-        h.w_line[cells] = s.op.line
+        h.w_line[cells] = s.at_work.line
         h.w_atomic[cells] = strong
 
     def check(self, s: State, space: str, bad: np.ndarray, who: np.ndarray, line: np.ndarray,
@@ -238,7 +238,7 @@ class Race:
                 differ |= flat[one] != flat[other]
         if differ.any():
             at = int(np.flatnonzero(differ)[0])
-            line = s.op.line
+            line = s.at_work.line
             first = int(lane[one[at]])
             thread = s.block_ids[first // s.width] * s.width + first % s.width + 1
             self.complain(s, space, "writes", "wrote", thread, line, where[other[at]],

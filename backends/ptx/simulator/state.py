@@ -103,6 +103,12 @@ class State:
         self.noise: np.random.Generator | None = None
 
     @property
+    def at_work(self) -> Op:
+        """The instruction at work, which there always is when observers are called."""
+        assert self.op is not None
+        return self.op
+
+    @property
     def shape(self) -> tuple[int, int]:
         return self.blocks, self.width
 

@@ -1,6 +1,6 @@
 """Makes one `attention_grad` node of the gradients of an attention.
 
-before (P and E as in attention_backward.py):
+before (P and E as in backward.py):
     dP = matmul(g, permute(v))
     ...
     dq = matmul(dS, permute(k)); dk = matmul(permute(q), dS); dv = matmul(permute(P), g)
@@ -22,10 +22,10 @@ from nncomp.ir.index import Index, Var, linear
 from nncomp.ir.op import OPS
 from nncomp.ir.ops import permute, slice
 
-from .attention_backward import FoundGradients, Gradient
-from .attention_geometry import Geometry, Operand, settled
-from .attention_pattern import Found
-from .layout_product import Walk, at, shaped
+from ..walks import Walk, at, shaped
+from .backward import FoundGradients, Gradient
+from .geometry import Geometry, Operand, settled
+from .pattern import Found
 
 Fits = Callable[[dict[str, Any]], bool]
 
@@ -56,7 +56,7 @@ class Backward:
         geometry = _GradientGeometry(self.found, self.node, new, self.pulled)
         attrs = settled(geometry, self.found, self.node, self.shapes)
         assert attrs is not None, "the forward pass has a plan, so the backward pass has attributes"
-        g, *results = geometry.others
+        g, results = geometry.others[0], geometry.results
         is_joined = self.pulled.joined is not None
         sizes = [x.size for x in results]
         starts = [0 if is_joined else sum(sizes[:i]) for i in range(len(results))]
@@ -118,7 +118,7 @@ class _GradientGeometry(Geometry):
     def more(self, new: dict[Node, Node]) -> list[Operand]:
         self.lines = (self.row, self.key, self.key)
         lengths = (self.depth, self.depth, self.width)
-        results = []
+        self.results: list[_Result] = []
         for found, line, length in zip(self.pulled.all, self.lines, lengths, strict=True):
             position = at(self.batch, [line], [length])
             if found is not None:
@@ -126,8 +126,9 @@ class _GradientGeometry(Geometry):
             result = _Result(self.pulled.g, position)
             if self.pulled.joined is not None and found is not None:
                 result.walk = Walk(self.pulled.g, self.pulled.joined.offset(found.node, position))
-            results.append(result)
-        return [Operand(new[self.pulled.g], at(self.batch, [self.row], [self.width])), *results]
+            self.results.append(result)
+        given = Operand(new[self.pulled.g], at(self.batch, [self.row], [self.width]))
+        return [given, *self.results]
 
     def neighbours(self) -> list[tuple[Operand, Var]]:
         return [(self.operands[1], self.depth), (self.others[0], self.width)]

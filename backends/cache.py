@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from nncomp.backends.cpu.target import KERNELS, Target, versions
 from nncomp.ir.digest import blake2b
 
 FORMAT = 3  # raise it when entries or the meaning of keys change
@@ -85,7 +84,7 @@ class ObjectCache:
 
     def _path(self, key: str) -> Path:
         if not (key.isascii() and key.isalnum()):
-            raise ValueError(f"cache key {key!r} is not a plain word; use object_key() to make one")
+            raise ValueError(f"cache key {key!r} is not a plain word; use bundle_key() to make one")
         return self.folder / (key + SUFFIX)
 
     def _write(self, path: Path, content: bytes) -> None:
@@ -140,13 +139,6 @@ class ObjectCache:
                     elif file.name.startswith(_TEMPORARY) and now - stat.st_mtime > _STALE_SECONDS:
                         os.unlink(file.path)
         return entries
-
-
-def object_key(text: str, target: Target, opt_level: int = 0, effort: int = KERNELS) -> str:
-    """Name of what `text` compiles to: any input that can change the bytes is part of it."""
-    levels = f"{opt_level} {effort}"
-    parts = (text, target.triple, target.cpu, target.features, levels, *versions())
-    return bundle_key(parts)
 
 
 def bundle_key(keys: Iterable[str]) -> str:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from nncomp.ir.graph import Node
 from nncomp.ir.index import Index, Var
 
-from .attention_joined import Joined, joined
-from .attention_pattern import Found, are_private, constant, scaled
-from .layout_product import at, look_through, loops
+from ..walks import at, look_through, loops
+from .joined import Joined, joined
+from .pattern import Found, are_private, constant, scaled
 
 Users = Mapping[Node, list[Node]]
 

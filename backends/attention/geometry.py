@@ -14,8 +14,8 @@ from nncomp.ir.ops import bitwise_xor
 from nncomp.ir.rewrite import full_node
 from nncomp.ir.types import bool_
 
-from .attention_pattern import Found
-from .layout_product import Walk, at, cut_of, look_through, loops, stored
+from ..walks import Walk, at, cut_of, look_through, loops, stored
+from .pattern import Found
 
 FEWEST = 8  # queries, below which most lanes would idle
 LARGEST = 1 << 22  # elements of a constant mask that is worth looking at
@@ -135,10 +135,10 @@ def settled(geometry: Geometry, found: Found, node: Node, shapes: dict) -> dict 
     A causal mask is dropped from the operands, one that hides is turned round. `shapes` remembers
     which masks are causal.
     """
-    has_mask = found.mask is not None
-    if node.shape[-2] < FEWEST or (has_mask and found.mask.dtype not in (bool_, node.dtype)):
+    mask = found.mask
+    if node.shape[-2] < FEWEST or (mask is not None and mask.dtype not in (bool_, node.dtype)):
         return None
-    causal = has_mask and geometry.mask_is_causal(found.hides, shapes)
+    causal = mask is not None and geometry.mask_is_causal(found.hides, shapes)
     if causal:
         geometry.operands.pop()
     elif found.hides:
