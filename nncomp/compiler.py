@@ -40,7 +40,11 @@ def compile(
 
     `backend` is "cpu", "numpy" (the interpreter) or "ptx" (NVIDIA GPUs, see docs/gpu.md);
     `threads` limits this callable's threads. `options={"winograd": False}` does 3x3 convolutions by
-    the direct sum, which rounds less (NNCOMP_WINOGRAD=0: for all models). Gradients flow through
+    the direct sum, which rounds less (NNCOMP_WINOGRAD=0: for all models). Large products with
+    constant weights are computed by Strassen's method where the rows of a sample are of like size,
+    behind a normalization: within 2e-5 of the outputs' scale, for twice the memory of the weight.
+    `options={"strassen": False}` turns it off, True takes every large product, whose rows may then
+    disturb each other (an inf or nan in one shows in one more). Gradients flow through
     the result as in eager mode, by a compiled backward. Weights that the program holds in another
     order are not kept twice: unless someone else sees it, their own memory is given up at the first
     call, and comes back bit for bit when their values are asked for.
