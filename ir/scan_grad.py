@@ -63,8 +63,8 @@ def scan_vjp(g, y, xs, body: Graph, carries: int, consts: int, length: int, reve
     sizes = dict(length=length, consts=consts)
     g = [_zeros_of(r) if part is None else part for part, r in zip(g, y, strict=True)]
     turn = _backward(body, carries, consts)
-    stacked = body.outputs[carries:]  # what is a result of every turn need not be kept once more
-    keeping = keeping_body(body, carries, tuple(x for x in turn.kept if x not in stacked))
+    results = body.outputs[carries:]  # what is a result of every turn need not be kept once more
+    keeping = keeping_body(body, carries, tuple(x for x in turn.kept if x not in results))
     again = scan(*xs, body=keeping, carries=carries, reverse=reverse, **sizes)
     history = list(again[len(body.outputs) : len(body.outputs) + carries])
     history += [again[keeping.outputs.index(x, carries)] for x in turn.kept]
@@ -122,8 +122,8 @@ def _backward(body: Graph, carries: int, consts: int) -> Backward:
     sums, totals, products, added = {}, [], {}, {}
     state = [gradient[x] for x in body.inputs[:carries] if x in gradient]
     slices = [gradient[x] for x in body.inputs[n:] if x in gradient]
-    consts = [x for x in body.inputs[carries:n] if x in gradient]
-    split = {x: _split(found.get(x)) for x in consts}
+    floats = [x for x in body.inputs[carries:n] if x in gradient]
+    split = {x: _split(found.get(x)) for x in floats}
     outside = {y for _, pairs in split.values() for pair in pairs for y in pair} | set(slices)
     for x, (rest, products[x]) in split.items():
         added[x] = [t for y in rest if (t := _total(y)) and t.part in outside]

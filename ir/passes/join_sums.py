@@ -12,9 +12,8 @@ Needs: fuse. Establishes: nothing.
 
 from __future__ import annotations
 
-from ..graph import Graph, Node, rebuild
+from ..graph import Graph, Node, build_node, rebuild
 from ..op import OPS
-from ..ops import quadrant_sums, reshape
 
 
 def join_sums(graph: Graph) -> Graph:
@@ -25,15 +24,15 @@ def join_sums(graph: Graph) -> Graph:
             wanted.setdefault(maker, node)
     if not wanted:
         return graph
-    numbers = {sums: len(maker.attrs["body"].outputs) for maker, sums in wanted.items()}
+    makers = {sums: maker for maker, sums in wanted.items()}
     made: dict[Node, Node] = {}
 
     def visit(node: Node, operands: tuple[Node, ...]) -> Node | None:
         if node in wanted:
             made[node] = _with_sums(node, operands, wanted[node])
             return made[node]
-        if node in numbers:
-            maker, index = made[_maker(node)], numbers[node]
+        if node in makers:
+            maker, index = made[makers[node]], len(makers[node].attrs["body"].outputs)
             return Node(OPS["get"], (maker,), {"index": index}, maker.type[index], node.loc)
         return None
 
@@ -64,7 +63,7 @@ def _with_sums(kernel: Node, operands: tuple[Node, ...], sums: Node) -> Node:
     body: Graph = kernel.attrs["body"]
     (first, *_) = body.outputs
     if first.shape != sums.shape:
-        first = reshape(first, shape=sums.shape)
-    outputs = (*body.outputs, quadrant_sums(first, **sums.attrs))
+        first = build_node(OPS["reshape"], (first,), {"shape": sums.shape}, first.loc)
+    outputs = (*body.outputs, build_node(OPS["quadrant_sums"], (first,), sums.attrs, sums.loc))
     attrs = dict(kernel.attrs, body=Graph(body.name, body.inputs, outputs))
     return Node(kernel.op, operands, attrs, tuple(n.type for n in outputs), kernel.loc)
