@@ -201,6 +201,7 @@ class Contract:
     loops: tuple[Var | None, ...]  # None for an axis of length 1
     geometry: dict[str, Any]  # attributes of the `contract` op
     sums: tuple[Buffer, ...] = ()  # of the quadrants of a and b
+    made: Buffer | None = None  # for the sums of the quadrants of the first result
 
     def show(self, name: Naming) -> str:
         axes = ",".join(str(v) if v else "1" for v in self.loops)

@@ -94,7 +94,8 @@ class ContractKernel(ArgExpressions):
         if self.extra.sums:
             more_a, more_b = (self.pointers[x.slot] for x in self.extra.sums)
             columns = self.extra.geometry["n"]
-            quadrants = Quadrants(self.e, self.plan, columns, (a, more_a), (b, more_b))
+            sum_up = self._place_of_sums if self.extra.made else None
+            quadrants = Quadrants(self.e, self.plan, columns, (a, more_a), (b, more_b), sum_up)
         self.hoist(self.fixed)
         if self.is_long:
             self.fill_frame()
@@ -139,6 +140,14 @@ class ContractKernel(ArgExpressions):
             hints = (Value(str(k), "i32") for k in (write, 3, 1))  # for writing, keep near, data
             e.call_void("llvm.prefetch.p0", place, *hints)
         self.leave()
+
+    def _place_of_sums(self, batch, m, n: Value) -> tuple[Value, Value]:
+        """Addresses of a stored result and of the sum of quadrants that goes beside it."""
+        store = self.kernel.stores[0]
+        self.enter({**self._bound(batch, m), self.extra.loops[-1]: n})
+        found = self.place(store.buffer, store.offset), self.place(self.extra.made, store.offset)
+        self.leave()
+        return found
 
     def _bound(self, batch: list[Value], m: list[Value]) -> dict[Var, Value]:
         """The loops around a vector of results."""

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from nncomp.ir.ops.quadrants import sums_of
+
 from ..llvm import Emitter, Value, vector_type
 from .contract import SIZES, Contraction, Dim, Plan, Run
 from .contract_index import Index, add, mul, value
@@ -23,6 +25,7 @@ RIGHT = ((0, 0), (0, 2), (0, 3), (1, 3), (1, 0), (1, 1), (1, 2))
 PRODUCTS = len(LEFT)
 Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None], None]
 Fetch = Callable[[Emitter, list[Value], list[Value], Value], None]
+SumUp = Callable[[list[Value], list[Value], Value], tuple[Value, Value]]
 Places = Callable[[], Iterator[tuple[list[Value], Value, Any]]]
 
 
@@ -42,15 +45,19 @@ def quadrant_of(spec: Contraction, half: int) -> Contraction:
 class Quadrants:
     """Writes the tiles of a kernel: `plan` is of one quadrant, `columns` all columns there are.
 
-    `a` and `b` are the addresses of the operands and of their sums.
+    `a` and `b` are the addresses of the operands and of their sums. `sum_up(batch, m, n)` tells
+    where a result in the first quadrant is stored, and where a sum of the results goes.
     """
 
     def __init__(
-        self, e: Emitter, plan: Plan, columns: int, a: Sequence[Value], b: Sequence[Value]
-    ) -> None:
+        self, e: Emitter, plan: Plan, columns: int, a: Sequence[Value], b: Sequence[Value],
+        sum_up: SumUp | None = None,
+    ) -> None:  # fmt: skip
         self.e, self.plan, spec = e, plan, plan.spec
+        self.columns, self.sum_up = columns, sum_up
         self.rows, self.half, self.live = spec.m[-1].extent, spec.n, columns - spec.n
         self.type = vector_type(plan.scalar, plan.lanes)
+        self.align = plan.lanes * SIZES[plan.scalar]
         places = max(r.live for r in plan.row_runs) * plan.inner
         self.places = places * max(-(-r.step // plan.lanes) for r in plan.column_runs)
         size = PRODUCTS * self.places
@@ -99,9 +106,15 @@ class Quadrants:
             b = self._factor(later, self.plan.spec.b_type, column)
             sums = multiply(a, b, self._ahead(b, tile, columns))
             for place, x in enumerate(sums):
-                e.store(x, self._slot(loop.index, place), 64)
+                e.store(x, self._slot(loop.index, place), self.align)
         self._add(len(sums))
-        live = self.live - columns.start
+        self._finish_all(columns, batch, places, finish)
+        if self.sum_up is not None:
+            self._sum_up(batch, places)
+
+    def _finish_all(self, columns: Run, batch: list[Value], places: Places, finish: Finish) -> None:
+        """The epilogue of all four quadrants."""
+        e, live = self.e, self.live - columns.start
         if live >= columns.live or columns.count > 1:
             with e.loop(0, 4, hint="quadrant") as loop:
                 self._finish(loop.index, batch, places, finish, columns.live)
@@ -130,14 +143,15 @@ class Quadrants:
         e = self.e
         with e.loop(0, count, hint="vector") as loop:
             slots = [self._slot(value(t), loop.index) for t in range(PRODUCTS)]
-            p1, p2, p3, p4, p5, p6, p7 = (e.load(self.type, slot, 64, "p") for slot in slots)
+            products = (e.load(self.type, slot, self.align, "p") for slot in slots)
+            p1, p2, p3, p4, p5, p6, p7 = products
             u2 = e.binary("fadd", p1, p6)
             u3 = e.binary("fadd", u2, p7)
             c12 = e.binary("fadd", e.binary("fadd", u2, p5), p3)
             c11, c21 = e.binary("fadd", p1, p2), e.binary("fsub", u3, p4)
             results = c11, c12, c21, e.binary("fadd", u3, p5)
             for slot, x in zip(slots, results, strict=False):
-                e.store(x, slot, 64)
+                e.store(x, slot, self.align)
 
     def _finish(
         self, quadrant: Value, batch: list[Value], places: Places, finish: Finish, live: int
@@ -149,8 +163,27 @@ class Quadrants:
             if left <= 0:
                 continue
             row, at = self._moved(m, n, quadrant)
-            acc = self.e.load(self.type, self._slot(quadrant, place), 64, "sum")
+            acc = self.e.load(self.type, self._slot(quadrant, place), self.align, "sum")
             finish(self.e, acc, batch, row, at, None if left == lanes else mask_of(left, lanes))
+
+    def _sum_up(self, batch: list[Value], places: Places) -> None:
+        """The sums of the quadrants of what the epilogue has stored of this tile."""
+        e, sum_up = self.e, self.sum_up
+        assert sum_up is not None
+        at = [i * self.rows * self.columns + j * self.half for i in (0, 1) for j in (0, 1)]
+
+        def add(x: Value, y: Value) -> Value:
+            return e.binary("fadd", x, y)
+
+        def sub(x: Value, y: Value) -> Value:
+            return e.binary("fsub", x, y)
+
+        for m, n, _ in places():
+            source, to = sum_up(batch, m, n)
+            size, scalar = SIZES[self.plan.scalar], self.plan.scalar
+            stored = [e.load(self.type, e.gep(scalar, source, i), size, "y") for i in at]
+            for offset, x in zip(at, sums_of(stored, add, sub, False), strict=True):
+                e.store(x, e.gep(scalar, to, offset), size)
 
     def _moved(self, m: list[Value], n: Value, quadrant: Value) -> tuple[list[Value], Value]:
         """A row and a column of the first quadrant in another one."""

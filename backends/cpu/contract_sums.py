@@ -60,7 +60,7 @@ def accumulate(
 
 def _turns(extent: int) -> int:
     """Shares of about equal length that a loop is cut in; 1 where it cannot be."""
-    likely = (*range(SHARES, 2 * SHARES), *range(SHARES - 1, 3, -1))
+    likely = (*range(SHARES, 2 * SHARES), *range(SHARES - 1, 1, -1))
     return next((n for n in likely if extent % n == 0), 1)
 
 

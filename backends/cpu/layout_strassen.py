@@ -23,9 +23,11 @@ from nncomp.ir.debug import debug
 from nncomp.ir.graph import Graph, Node, build_node
 from nncomp.ir.ops import quadrant_sums, reshape
 
+from ..walks import shaped
 from .row_sizes import alike_rows
 
-ROWS, DEPTH, COLUMNS = 64, 512, 256  # what is smaller gains less than its sums cost
+ROWS, DEPTH, COLUMNS = 64, 256, 256  # what is smaller gains less than its sums cost
+WORK = 1 << 26  # multiplications from which on another meeting of all threads does not matter
 
 
 class Choice:
@@ -57,7 +59,8 @@ class Choice:
         if b not in self.prepared or a in self.prepared:
             return False
         rows, depth, columns = prod(a.shape[:-1]), *b.shape
-        return rows >= ROWS and depth >= DEPTH and columns >= COLUMNS
+        is_large = rows >= ROWS and depth >= DEPTH and columns >= COLUMNS
+        return is_large and rows * depth * columns >= WORK
 
 
 def rows_of_sample(a: Node) -> int:
@@ -99,13 +102,15 @@ def in_quadrants(node: Node, rows: int) -> Node | None:
     attrs["half"] = right.shape[0] // 2 * attrs["panel"]
     if attrs["half"] >= attrs["n"]:
         return None
-    return build_node(node.op, (a, b, left, reshape(right, shape=b.shape)), attrs, node.loc)
+    sums = shaped(left, a.shape), shaped(right, b.shape)
+    return build_node(node.op, (a, b, *sums), attrs, node.loc)
 
 
 def _left_sums(a: Node, attrs: dict) -> Node | None:
     """The sums of the left operand, which must hold its rows and terms without gaps."""
     rows, terms = attrs["m"][-1][:2], attrs["k"][0][:2]
-    axes = sorted(((e, s) for e, s, *_ in (*attrs["m"], *attrs["k"])), key=lambda x: -x[1])
+    walks = [(e, s) for e, s, *_ in (*attrs["m"], *attrs["k"]) if e != 1]
+    axes = sorted(walks, key=lambda walk: -walk[1])
     reach = 1
     for extent, step in reversed(axes):
         if step != reach:
@@ -113,9 +118,11 @@ def _left_sums(a: Node, attrs: dict) -> Node | None:
         reach *= extent
     if reach != a.type.size:
         return None
-    where = dict(rows=axes.index(rows), columns=axes.index(terms), right=False)
-    sums = quadrant_sums(reshape(a, shape=tuple(e for e, _ in axes)), **where)
-    return reshape(sums, shape=a.shape)
+    numbers = [i for i, n in enumerate(a.shape) if n != 1]
+    if [a.shape[i] for i in numbers] != [e for e, _ in axes]:
+        a, numbers = reshape(a, shape=tuple(e for e, _ in axes)), list(range(len(axes)))
+    where = {"rows": numbers[axes.index(rows)], "columns": numbers[axes.index(terms)]}
+    return quadrant_sums(a, **where, right=False)
 
 
 def _right_sums(b: Node, attrs: dict) -> Node | None:
@@ -125,5 +132,5 @@ def _right_sums(b: Node, attrs: dict) -> Node | None:
     panels = b.type.size // stride
     if extent * step != stride or panels % 2 or panels * stride != b.type.size:
         return None
-    shaped = reshape(b, shape=(panels, stride // panel, panel))
-    return quadrant_sums(shaped, rows=1, columns=0, right=True)
+    whole = shaped(b, (panels, stride // panel, panel))
+    return quadrant_sums(whole, rows=1, columns=0, right=True)

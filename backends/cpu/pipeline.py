@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from nncomp.ir.graph import Graph
 from nncomp.ir.passes import PIPELINE, cse, simplify
 from nncomp.ir.passes.fuse import fuse
+from nncomp.ir.passes.join_sums import join_sums
 from nncomp.ir.passes.plan import plan_program
 from nncomp.ir.passes.recompute import fit_memory
 from nncomp.ir.passes.save_less import save_less
@@ -51,7 +52,11 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-    return [save_less, split_cumsum, split_reductions, fuse]
+
+    def fuse_joined(graph: Graph) -> Graph:
+        return join_sums(fuse(graph))
+
+    return [save_less, split_cumsum, split_reductions, fuse_joined]
 
 
 def within(limit: int, passes: list[Pass]) -> list[Pass]:

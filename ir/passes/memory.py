@@ -110,7 +110,7 @@ def reads_in_step(
     if not all(operands[k].is_whole for k in reading):
         return False
     stores = stores_of(kernel, next(k for k, v in enumerate(results) if v is new))
-    if len(stores) != 1:
+    if len(stores) != 1:  # a concat has several, sums of quadrants have none
         return False
     (store,) = stores
     for s in kernel.stores:

@@ -153,10 +153,10 @@ def rnn(steps: int) -> Graph:
 @pytest.mark.parametrize("make", (chain, tangle))
 def test_thousands_of_nodes_take_seconds(make):
     graph = make(5000)
-    start = time.perf_counter()
+    start = time.process_time()  # what else the machine does is not counted
     program = kernel_program(graph)
     program_modules(program, TARGET)
-    assert time.perf_counter() - start < 20  # 1 to 3 on an idle machine; quadratic: minutes
+    assert time.process_time() - start < 20  # 1 to 3 on an idle machine; quadratic: minutes
     assert len(program.steps) > 100
 
 

@@ -23,7 +23,8 @@ import nncomp
 import nncomp.nn.functional as F
 from nncomp import nn
 
-DEPTH, COLUMNS = 576, 672
+DEPTH, COLUMNS = 768, 960
+SIZES = ("ROWS", "DEPTH", "COLUMNS", "WORK")  # limits of the rule
 BOUND = 2e-5  # of the output's scale
 
 
@@ -48,7 +49,7 @@ def net() -> Net:
 @pytest.fixture
 def any_size(monkeypatch):
     """Products of all sizes are taken."""
-    for name in ("ROWS", "DEPTH", "COLUMNS"):
+    for name in SIZES:
         monkeypatch.setattr(layout_strassen, name, 2)
 
 
@@ -129,7 +130,7 @@ def test_any_shape_on_integers(rows, half, depth, columns, epilogue, threads):
     """Integers are summed without rounding, so that both ways give the same bits."""
     graph = matmul_graph(*rows, 2 * half, 2 * depth, columns, epilogue=epilogue)
     arrays = [np.round(3 * sample(*x.shape)) for x in graph.inputs]
-    saved = {n: getattr(layout_strassen, n) for n in ("ROWS", "DEPTH", "COLUMNS")}
+    saved = {n: getattr(layout_strassen, n) for n in SIZES}
     vars(layout_strassen).update(dict.fromkeys(saved, 1))
     try:
         with debug(strassen=True):
@@ -173,14 +174,16 @@ def test_the_interpreter_computes_the_same_and_work_is_that_of_the_plain_sum(any
 @pytest.mark.parametrize(
     "shape, count",
     [
-        ((96, 576, 672), 1),
+        ((96, 768, 960), 1),
+        ((64, 1024, 1024), 1),
         ((128, 768, 3072), 1),
         ((128, 768, 1001), 1),  # the last columns are cut off
-        ((97, 576, 672), 0),  # odd rows
-        ((96, 577, 672), 0),  # odd depth
-        ((48, 576, 672), 0),  # few rows
-        ((96, 256, 4608), 0),  # little depth
-        ((96, 4608, 128), 0),  # few columns
+        ((97, 768, 960), 0),  # odd rows
+        ((96, 769, 960), 0),  # odd depth
+        ((48, 2048, 2048), 0),  # few rows
+        ((512, 254, 4608), 0),  # little depth
+        ((512, 4608, 128), 0),  # few columns
+        ((96, 768, 768), 0),  # little work
     ],
     ids=str,
 )
@@ -246,6 +249,33 @@ def test_products_of_one_operand_share_its_sums(any_size):
         runner = cpu.compile(Graph("qkv", [x, *weights], products), [f"w{i}" for i in range(3)])
     assert taken(runner.fused_graph) == 3
     assert sum(n.name == "quadrant_sums" for n in runner.fused_graph.nodes) == 1
+
+
+@pytest.mark.parametrize("rows", [(20,), (3, 8)], ids=str)
+@pytest.mark.parametrize("op", ["neg", "erf"])
+def test_the_sums_of_a_result_join_its_kernel(rows, op, any_size):
+    """Of two products, one behind the other: the second one's kernel finds the sums made."""
+    x = input_node("x", TensorType((*rows, 34), float32))
+    weights = [input_node("v", TensorType((34, 128), float32))]
+    weights.append(input_node("w", TensorType((128, 96), float32)))
+    y = x
+    for w in weights:
+        flat = build_node(OPS["reshape"], (y,), {"shape": (int(np.prod(rows)), y.shape[-1])})
+        y = build_node(OPS["matmul"], (flat, w), {})
+        y = build_node(OPS["reshape"], (y,), {"shape": (*rows, w.shape[-1])})
+        y = build_node(OPS[op], (y,), {})
+    graph = Graph("two", [x, *weights], [y])
+    arrays = [np.round(3 * sample(*x.shape)) for x in graph.inputs]
+    with debug(strassen=True):
+        runner = cpu.compile(graph, ("v", "w"))
+    fused = runner.fused_graph
+    bodies = [n.attrs["body"] for n in fused.nodes if n.name == "fused"]
+    assert taken(fused) == 2 and sum(n.name == "quadrant_sums" for n in fused.nodes) == 1
+    assert [g.outputs[-1].name for g in bodies] == ["quadrant_sums", op]
+    (expected,) = interpret(graph, *arrays)
+    prepared = runner.prepare(arrays)
+    for threads in (1, 2, 3):
+        np.testing.assert_allclose(runner(arrays, prepared, threads)[0], expected, atol=1e-4)
 
 
 def test_weights_are_given_up_and_come_back(net):
