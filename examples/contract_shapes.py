@@ -68,8 +68,8 @@ def main(shapes: list[tuple[int, int, int]]) -> int:
         texts = []
         for n in counts:
             best, limit = shape.best[n], shape.limit(roofs[n])
-            text = f"{n} thread" + ("s" if n > 1 else " ")
-            texts.append(f"{text} {best * 1e6:9.1f} us {limit / best:6.1%} of the limit")
+            threads = "thread " if n == 1 else "threads"
+            texts.append(f"{n} {threads} {best * 1e6:9.1f} us {limit / best:6.1%} of the limit")
         print(" x ".join(f"{n:5}" for n in size), *texts, sep="   ", flush=True)
     return 0
 

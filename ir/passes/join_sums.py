@@ -33,7 +33,9 @@ def join_sums(graph: Graph) -> Graph:
             made[node] = _with_sums(node, operands, wanted[node])
             return made[node]
         if node in numbers:
-            maker, index = made[_maker(node)], numbers[node]
+            source = _maker(node)
+            assert source is not None, "numbers holds what such a node makes"
+            maker, index = made[source], numbers[node]
             return Node(OPS["get"], (maker,), {"index": index}, maker.type[index], node.loc)
         return None
 
