@@ -14,7 +14,7 @@ the operands themselves: `add(x, y)` builds a graph node if x is a Node and runs
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .types import DType, TensorType, bool_
 
@@ -34,6 +34,10 @@ class Op:
     eval: Any
     vjp: Any
     element: Any = None  # None: the backend has a kernel of its own for it
+
+    if TYPE_CHECKING:  # @op makes an instance to call of each class; a checker sees the class
+
+        def __new__(cls, *operands: Any, **attrs: Any) -> Any: ...
 
     def __call__(self, *inputs, **attrs):
         for x in inputs:
