@@ -37,7 +37,7 @@ NO_RULE = {
     **dict.fromkeys(
         (
             "attention", "attention_grad", "contract", "depthwise", "window_conv", "window_max",
-            "winograd",
+            "quadrant_sums", "winograd",
             "winograd_kernels", "winograd_points", "winograd_weight",
         ),
         LAYOUT,
