@@ -27,6 +27,7 @@ from ..walks import shaped
 from .row_sizes import alike_rows
 
 ROWS, DEPTH, COLUMNS = 64, 256, 256  # what is smaller gains less than its sums cost
+LARGEST = 64 << 20  # bytes of a weight whose sums, as many again, are kept without being asked for
 WORK = 1 << 26  # multiplications from which on another meeting of all threads does not matter
 
 
@@ -51,7 +52,7 @@ class Choice:
             return 0
         if self.forced:
             return a.shape[-2]
-        return rows_of_sample(a) if a in self.alike else 0
+        return rows_of_sample(a) if a in self.alike and b.type.nbytes <= LARGEST else 0
 
     def _is_worth(self, a: Node, b: Node) -> bool:
         if not a.dtype.name == b.dtype.name == "float32" or len(b.shape) != 2:
