@@ -52,20 +52,16 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-
-    def fuse_joined(graph: Graph) -> Graph:
-        return join_sums(fuse(graph))
-
-    return [save_less, split_cumsum, split_reductions, fuse_joined]
+    return [save_less, split_cumsum, split_reductions, fuse, join_sums]
 
 
 def within(limit: int, passes: list[Pass]) -> list[Pass]:
     """The kernel pipeline for a program whose arena has at most `limit` bytes (0: any number)."""
     if not limit:
         return passes
-    *others, last = passes
+    *others, kernels, join = passes
 
     def recompute(graph: Graph) -> Graph:
-        return fit_memory(graph, limit, lambda g: plan_program(last(g)).arena)
+        return fit_memory(graph, limit, lambda g: plan_program(join(kernels(g))).arena)
 
-    return [*others, recompute, last]
+    return [*others, recompute, kernels, join]
