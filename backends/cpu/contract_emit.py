@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from nncomp.backends.cpu.contract import Plan, Run, live_lanes, row_offsets
 from nncomp.backends.cpu.contract_index import Index, add, dot, each, high, low, mul, unravel, value
-from nncomp.backends.cpu.contract_strassen import Quadrants, mask_of
+from nncomp.backends.cpu.contract_strassen import Quadrants
 from nncomp.backends.cpu.contract_sums import Ask, Column, accumulate, move
 from nncomp.backends.llvm import Emitter, Value
+from nncomp.backends.reductions import prefix_mask
 
 Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None], None]
 Fetch = Callable[[Emitter, list[Value], list[Value], Value], None]
@@ -194,7 +195,8 @@ def _vectors(plan: Plan, run: Run) -> list[Column]:
         offset = at // panel * plan.spec.panel_stride + at % panel if panel else at
         live = min(lanes, run.live - at)
         width = live_lanes(live, lanes)
-        vectors.append(Column(at, offset, width, None if live == width else mask_of(live, width)))
+        mask = None if live == width else prefix_mask(live, width)
+        vectors.append(Column(at, offset, width, mask))
     return vectors
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from nncomp.ir.ops.quadrants import sums_of
 
 from ..llvm import Emitter, Value, vector_type
+from ..reductions import prefix_mask
 from .contract import SIZES, Contraction, Dim, Plan, Run
 from .contract_index import Index, add, mul, value
 
@@ -164,7 +165,7 @@ class Quadrants:
                 continue
             row, at = self._moved(m, n, quadrant)
             acc = self.e.load(self.type, self._slot(quadrant, place), self.align, "sum")
-            finish(self.e, acc, batch, row, at, None if left == lanes else mask_of(left, lanes))
+            finish(self.e, acc, batch, row, at, None if left == lanes else prefix_mask(left, lanes))
 
     def _sum_up(self, batch: list[Value], places: Places) -> None:
         """The sums of the quadrants of what the epilogue has stored of this tile."""
@@ -204,9 +205,3 @@ def fetch_next(e: Emitter, plan: Plan, address: Value, last: int) -> None:
         place = e.gep(plan.spec.b_type, address, panel * plan.spec.panel_stride)
         hints = (Value(str(k), "i32") for k in (0, 2, 1))  # for reading, second level, data
         e.call_void("llvm.prefetch.p0", place, *hints)
-
-
-def mask_of(live: int, lanes: int) -> Value:
-    """A constant mask, first `live` lanes on (a variable one is slow where masks are emulated)."""
-    bits = ", ".join(f"i1 {'true' if i < live else 'false'}" for i in range(lanes))
-    return Value(f"<{bits}>", vector_type("i1", lanes))

@@ -18,7 +18,7 @@ from .base import is_tensor
 # Parameters that take tensors, and perhaps numbers, but never arrays, lists or text
 TENSORS = frozenset(
     "input other target weight bias query key mat mat1 mat2 vec vec1 vec2 batch1 batch2 x1 x2 "
-    "input1 input2 input3 anchor positive negative self".split()
+    "input1 input2 anchor positive negative self".split()
 )
 _WRONG = (np.ndarray, list, tuple, dict, set, str, type(None))
 
