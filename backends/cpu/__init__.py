@@ -18,6 +18,7 @@ from nncomp.ir.index_check import raise_wrong
 from nncomp.ir.program import Program
 
 from . import stored
+from .early import expect_compile as expect_compile
 from .pages import give_back
 from .target import host_target
 
@@ -134,6 +135,8 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
     """
     from ..cache import default_cache
 
+    if expect_compile():
+        from . import stages as stages_module  # noqa: F401  while LLVM is loaded
     target, cache = host_target(), default_cache()
     context = contextvars.copy_context()  # the switches as they are now
 
