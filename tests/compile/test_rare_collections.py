@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 
-import nncomp
 import pytest
+
+import nncomp
 from nncomp import compiled_call
 from nncomp.rare_collections import OBJECTS, rare_collections
 
