@@ -25,6 +25,8 @@ from .target import host_target
 if TYPE_CHECKING:
     from .stages import Stages
 
+GiveUp = Callable[[np.ndarray], None]
+
 
 class Runner:
     """A compiled graph. Call it with C-contiguous arrays in input order."""
@@ -47,7 +49,7 @@ class Runner:
         self.executable = Executable(program, library, types, recipe.is_parallel)
         self.nanoseconds = recipe.nanoseconds
         self.checks, self._positions = recipe.checks, recipe.positions
-        self.parts = recipe.parts
+        self.parts, self.written = recipe.parts, recipe.written
         self.restore = {i: (result, steps) for i, result, steps in recipe.restore}
         self.checker: Runner | None = None
         if recipe.checker is not None:
@@ -56,8 +58,6 @@ class Runner:
         if recipe.prepared is not None:
             self.prepared = Runner(recipe.prepared, objects, lambda: self.stages.prepared)
             self.prepared.executable.empty = aligned_empty
-
-    give_back = staticmethod(give_back)
 
     @functools.cached_property
     def stages(self) -> Stages:
@@ -92,11 +92,12 @@ class Runner:
     def prepare(
         self,
         arrays: Sequence[np.ndarray],
-        done: Callable[[list[int], list[np.ndarray]], None] = lambda inputs, results: None,
+        done: Callable[[list[int], list[np.ndarray], GiveUp], None] = lambda *told: None,
     ) -> list[np.ndarray]:
         """What the constant inputs alone decide (packed weights, folded norms); reuse it.
 
-        `done(inputs, results)` is told from time to time of inputs that are not needed any more.
+        `done(inputs, results, give_up)` is told from time to time of inputs that are not needed any
+        more; `give_up(array)` takes the memory of one.
         """
         if self.prepared is None:
             return []
@@ -105,17 +106,17 @@ class Runner:
         if not parts:
             results = self.prepared(inner)
             inner.clear()
-            done(list(self._positions), results)
+            done(list(self._positions), results, give_back)
             return results
 
-        def part_done(part: int, results: list[np.ndarray]) -> None:
+        def part_done(part: int, results: list[np.ndarray], give_up: GiveUp) -> None:
             for i in parts[part]:
                 inner[i] = None
-            done([self._positions[i] for i in parts[part]], results)
+            done([self._positions[i] for i in parts[part]], results, give_up)
 
         from .prepare_parts import run_parts
 
-        return run_parts(self.prepared.executable, inner, len(parts), part_done)
+        return run_parts(self.prepared.executable, inner, self.prepared.written, part_done)
 
     def __call__(
         self, arrays: Sequence[np.ndarray], prepared=(), threads: int | None = None
