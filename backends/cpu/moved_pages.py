@@ -24,13 +24,14 @@ from .pages import give_back
 MAYMOVE, FIXED, DONTUNMAP = 1, 2, 4  # of mremap
 MAP_FIXED = 0x10
 HUGE, LARGE = 2 << 20, 4 << 20  # a huge page; bytes from which on NumPy asks for them
-LEAST = 1 << 16  # bytes of an array that is worth a call of the system
+RUN = 1 << 16  # smaller pages move in runs: neighbours that share an entry of the TLB still do
+LEAST = 4 * RUN  # bytes of an array that is worth a call of the system
 FAILED = ctypes.c_void_p(-1).value
 
 
 @dataclass
 class Goal:
-    """Whole pages of a result: the part that writes it, size of a page, first address and end."""
+    """Whole units of a result: the part that writes it, size of a unit, first address and end."""
 
     part: int
     unit: int
@@ -81,12 +82,12 @@ class MovedPages:
 
 
 def _unit(array: np.ndarray) -> int:
-    """Bytes of a page: huge ones stay whole."""
-    return HUGE if array.nbytes >= LARGE else mmap.PAGESIZE
+    """Bytes of a huge page, which stays whole, or of a run of pages."""
+    return HUGE if array.nbytes >= LARGE else RUN
 
 
 def _inside(array: np.ndarray, unit: int) -> tuple[int, int]:
-    """The whole pages in an array; without the first bytes of one with huge pages, for which
+    """The whole units in an array; without the first bytes of one with huge pages, for which
     NumPy does not ask."""
     start = array.__array_interface__["data"][0]
     first = start + (mmap.PAGESIZE if unit == HUGE else 0)
