@@ -15,6 +15,7 @@ from .tensor import Tensor
 from .trace_result import Traced
 
 Leaves = Sequence[Tensor]
+GiveUp = Callable[[np.ndarray], None]  # takes the memory of an array
 
 
 class Source:
@@ -205,18 +206,20 @@ class Prepared:
             if arrays[i] is ABSENT:
                 arrays[i] = x._released.values()
 
-        def done(inputs: list[int], results: list[np.ndarray]) -> None:
+        def done(inputs: list[int], results: list[np.ndarray], give_up: GiveUp) -> None:
             for i in inputs:
                 if i in self.restore:
-                    self._release(i, arrays, results)
+                    self._release(i, arrays, results, give_up)
 
         return self.runner.prepare(arrays, done) if self.restore else self.runner.prepare(arrays)
 
-    def _release(self, i: int, arrays: list[np.ndarray], results: list[np.ndarray]) -> None:
+    def _release(
+        self, i: int, arrays: list[np.ndarray], results: list[np.ndarray], give_up: GiveUp
+    ) -> None:
         x, (number, steps) = self.captures[i], self.restore[i]
         if present(x) is ABSENT:  # for an earlier program
             arrays[i] = ABSENT
         elif present(x) is arrays[i]:
             arrays[i] = ABSENT
-            if not release(x, results[number], steps, self.runner.give_back):
+            if not release(x, results[number], steps, give_up):
                 arrays[i] = present(x)

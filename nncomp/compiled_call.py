@@ -20,6 +20,7 @@ import numpy as np
 
 from . import dispatch
 from .autograd.modes import state
+from .backends import expect_compile
 from .binding import Binding, Prepared, Source
 from .compiled_fast import Shortcut
 from .compiled_gradient import CallNode, GradientPrograms
@@ -123,6 +124,7 @@ def specialize(
 ) -> Specialization:
     """Trace `fn` on these arguments and compile it."""
     start = time.perf_counter()
+    expect_compile(backend)
     owner = getattr(fn, "__self__", None) if inspect.ismethod(fn) else None
     root = owner if hasattr(owner, "named_modules") else None
     if root is not None and fn.__name__ == "forward":

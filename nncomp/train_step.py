@@ -20,6 +20,7 @@ from .accumulation import Accumulation
 from .amp.compiled_step import Scaling, without_autocast
 from .amp.grad_scaler import GradScaler
 from .autograd.modes import enable_grad, no_grad, state
+from .backends import expect_compile
 from .backends.options import check
 from .binding import Binding, Source
 from .compiled_call import all_guards, only_output, slot_sources, trace_guarded, wrap_all
@@ -168,6 +169,7 @@ class _StepProgram:
 
     def __init__(self, step: TrainStep, args: tuple):
         start = time.perf_counter()
+        expect_compile(step.backend)
         self.step, self.optimizer = step, step.optimizer
         with _state_unless_error(self.optimizer):
             self.optimizer.init_state()
