@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from nncomp.ir.graph import Node
 from nncomp.ir.types import DType, float32
 
+from .dropout import Drop, match_dropout
+
 NEVER = float("-inf")
 
 
@@ -26,6 +28,8 @@ class Found:
     scale_of_q: float = 1.0  # what the scale holds that q, or k, was multiplied by before
     scale_of_k: float = 1.0
     inner: tuple[Node, ...] = ()  # the weights, the scores and what lies between them
+    drop: Drop | None = None  # which weights take no part
+    weights: Node | None = None  # the softmax, before dropout
 
 
 def match_attention(node: Node, dtypes: tuple[DType, ...] = (float32,)) -> Found | None:
@@ -37,8 +41,11 @@ def match_attention(node: Node, dtypes: tuple[DType, ...] = (float32,)) -> Found
         return None
     weights, v = node.inputs
     match = _Match(weights, v)
+    drop = match.dropped() if node.dtype is float32 else None
     found = match.softmax()
-    return found and replace(found, inner=tuple(match.inner))
+    return found and replace(
+        found, inner=tuple(match.inner), drop=drop, weights=match.weights
+    )
 
 
 def are_private(
@@ -55,6 +62,15 @@ class _Match:
     def __init__(self, weights: Node, v: Node):
         self.weights, self.v = weights, v
         self.inner: list[Node] = []
+
+    def dropped(self) -> Drop | None:
+        """The dropout of the weights, which are then those before it."""
+        found = match_dropout(self.weights)
+        if found is None:
+            return None
+        drop, self.weights, inner = found
+        self.inner += inner
+        return drop
 
     def softmax(self) -> Found | None:
         """exp(scores - top) / total, along the last axis."""
