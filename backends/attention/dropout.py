@@ -63,13 +63,12 @@ def _factor(node: Node, inner: list[Node]) -> tuple[Node, float]:
     """What `node` is a constant multiple of, and the factor; multiples go to `inner`."""
     factor = 1.0
     while node.name == "mul":
-        values = [number(x) for x in node.inputs]
-        if (values[0] is None) == (values[1] is None):
+        a, b = node.inputs
+        x, other = (number(a), b) if number(b) is None else (number(b), a)
+        if x is None:
             break
-        at = 0 if values[1] is None else 1
-        factor *= values[at]
         inner.append(node)
-        node = node.inputs[1 - at]
+        node, factor = other, factor * x
     return node, factor
 
 
@@ -78,7 +77,7 @@ def _words_that_stay(kept: Node) -> tuple[Node, int] | None:
     if kept.name != "le":
         return None
     p, u = number(kept.inputs[0]), kept.inputs[1]
-    if p is None or u.dtype is not float32 or u.name != "mul":
+    if p is None or not 0 < p < 1 or u.dtype is not float32 or u.name != "mul":
         return None
     words = [x for x in u.inputs if number(x) is None]
     if len(words) != 1 or 2.0**-BITS not in map(number, u.inputs):

@@ -21,6 +21,7 @@ class Found:
     q: Node
     k: Node
     v: Node
+    weights: Node  # the softmax, before dropout
     mask: Node | None  # of the scores' shape: bool, or added
     hides: bool  # True in the mask is where a key takes no part
     scale: float
@@ -29,7 +30,6 @@ class Found:
     scale_of_k: float = 1.0
     inner: tuple[Node, ...] = ()  # the weights, the scores and what lies between them
     drop: Drop | None = None  # which weights take no part
-    weights: Node | None = None  # the softmax, before dropout
 
 
 def match_attention(node: Node, dtypes: tuple[DType, ...] = (float32,)) -> Found | None:
@@ -43,9 +43,7 @@ def match_attention(node: Node, dtypes: tuple[DType, ...] = (float32,)) -> Found
     match = _Match(weights, v)
     drop = match.dropped() if node.dtype is float32 else None
     found = match.softmax()
-    return found and replace(
-        found, inner=tuple(match.inner), drop=drop, weights=match.weights
-    )
+    return found and replace(found, inner=tuple(match.inner), drop=drop)
 
 
 def are_private(
@@ -155,7 +153,7 @@ class _Match:
         scale = after * before * beside
         if not math.isfinite(scale):
             return None
-        return Found(q, k, self.v, None, False, scale, False, before, beside)
+        return Found(q, k, self.v, self.weights, None, False, scale, False, before, beside)
 
 
 def constant(node: Node) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..llvm import Emitter, Value, vector_type
 from ..threefry import key_words, threefry_rounds
-from .attention_softmax import ramp_from
+from .attention_softmax import ramp_from, shuffled
 from .contract_index import Index, dot, value
 
 
@@ -40,18 +40,13 @@ class Dropout:
         """
         e, count = self.e, self.lanes * keys
         assert self.counters is not None, "begin() comes first"
-        order = ", ".join(f"i32 {i}" for i in [*range(self.lanes)] * keys)
-        type = vector_type("i32", count)
-        rows = e.emit(
-            type,
-            f"shufflevector {self.counters}, {self.counters.type} poison, <{count} x i32> <{order}>",
-        )
+        rows = shuffled(e, self.counters, [*range(self.lanes)] * keys)
         steps = ", ".join(f"i32 {i // self.lanes}" for i in range(count))
-        counters = e.binary("add", rows, Value(f"<{steps}>", type))
+        counters = e.binary("add", rows, Value(f"<{steps}>", rows.type))
         counters = e.binary("add", counters, self._spread(key, count))
         key0, key1, key2 = (e.splat(k, count) for k in self.keys)
-        words = threefry_rounds(e, (key0, key1, key2), counters, e.const(type, 0))
-        return e.binary("icmp uge", words, e.const(type, _signed(self.least)))
+        words = threefry_rounds(e, (key0, key1, key2), counters, e.const(rows.type, 0))
+        return e.binary("icmp uge", words, e.const(words.type, _signed(self.least)))
 
     def _spread(self, index: Index, count: int) -> Value:
         if isinstance(index, int):

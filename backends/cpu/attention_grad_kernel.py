@@ -158,16 +158,15 @@ class AttentionGradKernel(AttentionKernel):
                 shares, slopes = (e.gep("float", x, place) for x in (self.scores, self.slopes))
                 share = e.load(self.vector, shares, FLOAT * plan.lanes)
                 slope = e.load(self.vector, slopes, FLOAT * plan.lanes)
-                used = share = self.m.mul(share, factor)
-                if self.dropout:
-                    used = self.m.select(self._is_dropped(share), 0.0, share)
-                    share = e.intrinsic("fabs", share)
+                gone = self._is_dropped(share) if self.dropout else None
+                share = self.m.mul(e.intrinsic("fabs", share) if gone else share, factor)
+                used = self.m.select(gone, 0.0, share) if gone else share
                 e.store(used, shares, FLOAT * plan.lanes)
                 e.store(self.m.mul(share, self.m.sub(slope, total)), slopes, FLOAT * plan.lanes)
 
         each(e, 0, limit, row, "key")
 
-    # -- dropout: until they are settled, shares that it takes are negative -------------------------
+    # -- dropout: until they are settled, shares that it takes are negative ------------------------
 
     def kept(self, m: Lanes, share: Value, number: Index) -> Value:
         """Row `number` of shares, with a sign where dropout takes one."""

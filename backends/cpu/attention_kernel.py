@@ -22,7 +22,7 @@ from ..reductions import prefix_mask
 from ..transpose_kernel import transpose
 from .attention_dropout import Dropout
 from .attention_plan import FLOAT, AttentionPlan
-from .attention_softmax import exp2_below, ramp_from
+from .attention_softmax import exp2_below, ramp_from, shuffled
 from .contract_index import Index, add, dot, each, low, mul, unravel, value
 
 LOG2E = math.log2(math.e)
@@ -283,12 +283,12 @@ class AttentionKernel:
         if self.walk.safe:
             top = m.select(m.compare("oeq", top, NEVER), 0.0, top)
         pairs, zero = self._divided(limit, 2), e.const(pair, 0)
-        both = _shuffled(e, top, [*range(plan.block)] * 2)
+        both = shuffled(e, top, [*range(plan.block)] * 2)
         with e.loop(0, value(pairs), carry=[zero], hint="keys") as loop:
             total = self._power_row(loop.index, both, loop.carry[0])
             loop.next(total)
         halves = (range(plan.block), range(plan.block, 2 * plan.block))
-        total = m.add(*(_shuffled(e, loop.result[0], [*half]) for half in halves))
+        total = m.add(*(shuffled(e, loop.result[0], [*half]) for half in halves))
         last = mul(e, pairs, 2)
         with e.loop(value(last), value(limit), carry=[total], hint="key") as loop:
             loop.next(self._power_row(loop.index, top, loop.carry[0]))
@@ -393,9 +393,3 @@ class AttentionKernel:
             self.e.store(result, address, FLOAT)
         else:
             self.e.masked_store(result, address, prefix_mask(live, self.plan.lanes), FLOAT)
-
-
-def _shuffled(e: Emitter, x: Value, picks: list[int]) -> Value:
-    order = ", ".join(f"i32 {p}" for p in picks)
-    type = vector_type("float", len(picks))
-    return e.emit(type, f"shufflevector {x}, {x.type} poison, <{len(picks)} x i32> <{order}>")

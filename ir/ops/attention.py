@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..op import Op, op, require
-from ..threefry import threefry_words
+from ..threefry import threefry_at
 from ..types import TensorType, int64
 from .contraction import strided
 
@@ -156,9 +156,10 @@ def _kept(mask, batch, rows, keys, drop) -> tuple[tuple, np.ndarray | None]:
     if not drop:
         return mask, None
     *mask, key = mask
-    walk = _drop_walk(batch, rows, keys, drop)
-    words = threefry_words(key, 1 + sum((extent - 1) * stride for extent, stride in walk))
-    return tuple(mask), strided(words.view(np.uint32), walk) >= np.uint32(drop[0])
+    number = np.zeros((), np.uint64)
+    for extent, stride in _drop_walk(batch, rows, keys, drop):
+        number = number[..., None] + np.arange(extent, dtype=np.uint64) * np.uint64(stride)
+    return tuple(mask), threefry_at(key, number).view(np.uint32) >= np.uint32(drop[0])
 
 
 def _dropped(x: np.ndarray, kept: np.ndarray | None, drop) -> np.ndarray:
