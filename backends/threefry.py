@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from nncomp.ir.threefry import PARITY, ROTATIONS
 
 from .llvm import Emitter, Value
-
-GROUPS = 5  # of four rounds
 
 
 def emit_threefry(e: Emitter, seed: Value, offset: Value, index: Value) -> Value:
@@ -35,30 +31,12 @@ def key_words(e: Emitter, seed: Value, offset: Value) -> tuple[Value, Value, Val
 def threefry_rounds(e: Emitter, keys: tuple[Value, Value, Value], x0: Value, x1: Value) -> Value:
     """First output word for the counter (x0, x1); all are i32 or vectors of it."""
     x0, x1 = e.binary("add", x0, keys[0]), e.binary("add", x1, keys[1])
-    for group in range(GROUPS):
-        rotations = [e.const(x1.type, r) for r in ROTATIONS[group % 2]]
-        injected = keys[(group + 1) % 3], keys[(group + 2) % 3]
-        x0, x1 = four_rounds(e, x0, x1, rotations, injected)
+    for group in range(5):
+        for r in ROTATIONS[group % 2]:
+            x0 = e.binary("add", x0, x1)
+            x1 = e.intrinsic("fshl", x1, x1, e.const(x1.type, r))
+            x1 = e.binary("xor", x1, x0)
+        x0 = e.binary("add", x0, keys[(group + 1) % 3])
+        x1 = e.binary("add", x1, keys[(group + 2) % 3])
         x1 = e.binary("add", x1, e.const(x1.type, group + 1))
     return x0
-
-
-def four_rounds(
-    e: Emitter, x0: Value, x1: Value, rotations: Sequence[Value], injected: tuple[Value, Value]
-) -> tuple[Value, Value]:
-    """Both words after a group of rounds and the key words that end it."""
-    for r in rotations:
-        x0 = e.binary("add", x0, x1)
-        x1 = e.intrinsic("fshl", x1, x1, r)
-        x1 = e.binary("xor", x1, x0)
-    return e.binary("add", x0, injected[0]), e.binary("add", x1, injected[1])
-
-
-def group_table(e: Emitter, keys: tuple[Value, Value, Value]) -> list[list[Value]]:
-    """For each group its four rotations and the two words (i32) that are added after it."""
-    table = []
-    for group in range(GROUPS):
-        rotations = [e.const("i32", r) for r in ROTATIONS[group % 2]]
-        second = e.binary("add", keys[(group + 2) % 3], e.const("i32", group + 1))
-        table.append([*rotations, keys[(group + 1) % 3], second])
-    return table

@@ -19,7 +19,6 @@ from nncomp.ir.types import float32
 from ..lanes import Lanes
 from ..llvm import Emitter, Value, vector_type
 from ..reductions import prefix_mask
-from ..threefry import GROUPS
 from ..transpose_kernel import transpose
 from .attention_dropout import Dropout
 from .attention_plan import FLOAT, AttentionPlan
@@ -57,7 +56,7 @@ class AttentionKernel:
         self.mask_is_bool = kernel.buffers[3 + self.extra].type.dtype.kind == "b"
         self.vector = vector_type("float", plan.lanes)
         self.m = Lanes(e, e.const(self.vector, 0), has_fma)
-        self.dropout = key and Dropout(e, plan, key)
+        self.dropout = key and Dropout(e, self.walk.drop, key, plan.block)
 
     @property
     def mask_per_row(self) -> bool:
@@ -129,9 +128,9 @@ class AttentionKernel:
         limit = w.keys[0]
         if w.causal:
             limit = low(e, add(e, first, self.plan.block), limit)
+        tops = self._all_scores(k, mask, first, limit)
         if self.dropout:
             self.dropout.begin(first)
-        tops = self._all_scores(k, mask, first, limit)
         self._powers(tops, limit)
         return limit
 
@@ -217,8 +216,7 @@ class AttentionKernel:
         e, plan, w = self.e, self.plan, self.walk
         corner = e.gep("float", k, value(mul(e, start, w.keys[1])))
         tops = list(tops)
-        words = start if plan.drops_beside else None
-        sums = self.products(corner, w.keys[1], w.depth, self.queries, live, words)
+        sums = self.products(corner, w.keys[1], w.depth, self.queries, live)
         for at, score in enumerate(sums):
             i, g = divmod(at, plan.query_vectors)
             key = add(e, start, i)
@@ -233,45 +231,22 @@ class AttentionKernel:
             tops[g] = self.m.select(self.m.compare("ogt", score, tops[g]), score, tops[g])
         return tops
 
-    def products(self, corner: Value, stride: int, depth: tuple[int, int], right: Value, live: int,
-                 words: Index | None = None):  # fmt: skip
-        """`live` rows from `corner` on, each times the block of queries in `right`.
-
-        Beside them the random words of the keys from `words` on, if that is given.
-        """
-        e, done = self.e, 0
-        carry = [corner, right, *[e.const(self.vector, 0)] * live * self.plan.query_vectors]
-        if self.dropout and words is not None:
-            turns, at_once = self.plan.words_beside(live)
-            done, size = turns * GROUPS, len(carry)
-            with e.loop(0, turns, carry=carry, hint="words") as turn:
-                started = self.dropout.started(words, turn.index, at_once)
-                with e.loop(0, GROUPS, carry=[*turn.carry, *started]) as loop:
-                    further = self._deeper(loop.carry[:size], stride, depth[1], live)
-                    group = self.dropout.advanced(loop.index, loop.carry[size:])
-                    loop.next(*further, *group)
-                self.dropout.finish(words, turn.index, loop.result[size:])
-                turn.next(*loop.result[:size])
-            carry = turn.result
-        if done < depth[0]:
-            with e.loop(done, depth[0], carry=carry) as loop:
-                loop.next(*self._deeper(loop.carry, stride, depth[1], live))
-            carry = loop.result
-        return carry[2:]
-
-    def _deeper(self, carry: list[Value], stride: int, step: int, live: int) -> list[Value]:
-        """The sums one depth further."""
+    def products(self, corner: Value, stride: int, depth: tuple[int, int], right: Value, live: int):
+        """`live` rows from `corner` on, each times the block of queries in `right`."""
         e, plan, count = self.e, self.plan, self.plan.query_vectors
-        a, b, *sums = carry
-        vectors = [e.load(self.vector, e.gep("float", b, g * plan.lanes), 4 * plan.lanes)
-                   for g in range(count)]  # fmt: skip
-        for i in range(live):
-            left = e.load("float", e.gep("float", a, i * stride), FLOAT)
-            left = e.splat(left, plan.lanes)
-            for g in range(count):
-                at = i * count + g
-                sums[at] = e.intrinsic("fmuladd", left, vectors[g], sums[at])
-        return [e.gep("float", a, step), e.gep("float", b, plan.block), *sums]
+        zero = e.const(self.vector, 0)
+        with e.loop(0, depth[0], carry=[corner, right, *[zero] * live * count]) as loop:
+            a, b, *sums = loop.carry
+            vectors = [e.load(self.vector, e.gep("float", b, g * plan.lanes), 4 * plan.lanes)
+                       for g in range(count)]  # fmt: skip
+            for i in range(live):
+                left = e.load("float", e.gep("float", a, i * stride), FLOAT)
+                left = e.splat(left, plan.lanes)
+                for g in range(count):
+                    at = i * count + g
+                    sums[at] = e.intrinsic("fmuladd", left, vectors[g], sums[at])
+            loop.next(e.gep("float", a, depth[1]), e.gep("float", b, plan.block), *sums)
+        return loop.result[2:]
 
     def _masked(self, score: Value, mask: list[Value], key: Index, address: Value) -> Value:
         """The score of a key under the mask, which per row waits where the score will be."""

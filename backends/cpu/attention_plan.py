@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
-from ..threefry import GROUPS
 from .target import Target
 
 MAX_SCRATCH = 256 * 1024  # bytes on the stack of a thread
@@ -48,17 +47,6 @@ class AttentionPlan:
     def block(self) -> int:
         """Queries of one unit."""
         return self.lanes * self.query_vectors
-
-    @property
-    def drops_beside(self) -> bool:
-        """Whether random words are computed between the multiply-adds of the scores."""
-        return _drops_beside(self.walk, self.lanes)
-
-    def words_beside(self, rows: int) -> tuple[int, int]:
-        """(turns of GROUPS depths, vectors of random words in each) for a tile of so many keys."""
-        vectors = rows * self.query_vectors
-        at_once = _words_at_once(self.walk, vectors)
-        return -(-vectors // at_once), at_once
 
     @property
     def blocks(self) -> int:
@@ -132,22 +120,8 @@ def make_gradient_plan(attrs: dict[str, Any], target: Target) -> GradientPlan:
         sizes = sizes | {"query_vectors": 1}
 
 
-def _drops_beside(walk: Walk, lanes: int) -> bool:
-    """Where a vector of bits has a register and can be stored, as in AVX-512."""
-    return bool(walk.drop) and lanes == 16 and walk.depth[0] >= GROUPS
-
-
-def _words_at_once(walk: Walk, vectors: int) -> int:
-    """How many vectors of words go side by side, so that a tile's are done with its products."""
-    return -(-vectors // (walk.depth[0] // GROUPS))
-
-
 def _plan(walk: Walk, lanes: int, registers: int, vectors: int) -> AttentionPlan:
     most = min(MAX_ROWS, (registers - 1 - vectors) // vectors)
-    if _drops_beside(walk, lanes):
-        left = registers - 2 - vectors
-        most = max(n for n in range(1, most + 1)
-                   if n == 1 or n * vectors + 2 * _words_at_once(walk, n * vectors) <= left)  # fmt: skip
     keys = walk.keys[0]
     key_rows = -(-keys // -(-keys // most))
     columns = min(-(-walk.width // lanes), 4 if registers >= 32 else 2)
