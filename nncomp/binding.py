@@ -57,8 +57,16 @@ class Binding:
                 reason = source.check(x)
                 if reason is not None:
                     return reason
+                if self._shares_a_write(i, x):
+                    return f"{source.words} shares memory with a tensor that is written in place"
                 self.captures[i] = x  # type: ignore[call-overload]
         return None
+
+    def _shares_a_write(self, i: int, x: Any) -> bool:
+        """Whether `x` as capture i and another capture overlap, and one of them is written."""
+        count = len(self.captures)
+        others = range(count) if i in self.updated else [j for j in self.updated if j < count]
+        return any(j != i and _may_share(self.captures[j]._data, x._data) for j in others)
 
     def tensors(self, leaves: Leaves) -> list[Tensor]:
         """All input tensors (without the random key); `stale` put new ones in their places."""
