@@ -84,6 +84,16 @@ def test_lower_levels_compute_the_same(kind, level):
         assert_same(run_kernels(graph, arrays, target), interpret(graph, *arrays), scale=5.0)
 
 
+def test_every_machine_has_code(monkeypatch):
+    """As for attention without dropout, whose script makes the graphs."""
+    told = forward.EMIT.replace("kernel_program(graph)", "kernel_program(dropped((graph, []))[0])")
+    told = told.replace("texts = {}", "from test_attention_dropout import dropped\ntexts = {}")
+    assert told.count("dropped") == 2
+    monkeypatch.setattr(forward, "EMIT", told)
+    for name in ("x86-64", "x86-64-v3", "x86-64-v4", "aarch64"):
+        forward.test_every_machine_has_code(name)
+
+
 @pytest.mark.parametrize("kind", MAKERS)
 def test_threads_do_not_change_a_bit(kind):
     graph, arrays = dropped(MAKERS[kind]((2, 3, 130, 130, 32, 32), True))
