@@ -59,6 +59,23 @@ def comes_from_product(matrix: Node) -> bool:
     return found
 
 
+def product_of(node: Node) -> Node | None:
+    """The one contraction of the same shape that elementwise nodes alone lead to from `node`."""
+    found: dict[Node, None] = {}
+    stack, seen = [node], {node}
+    while stack:
+        x = stack.pop()
+        if x.name == "contract" and x.shape == node.shape:
+            found[x] = None
+        if isinstance(x.op, Elementwise):
+            following = [i for i in x.inputs if i not in seen and i.shape == node.shape]
+            stack += following
+            seen.update(following)
+        if len(seen) > CHAIN or len(found) > 1:
+            return None
+    return next(iter(found), None)
+
+
 def is_in_panels(body: Graph, kind: str) -> bool:
     """Whether the loops of a group are those of a matrix whose panels are its first result.
 
