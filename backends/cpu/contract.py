@@ -205,7 +205,7 @@ def wants_packed(contraction: Contraction, target: Target) -> bool:
     apart = abs(steps[-1]) * SIZES[spec.b_type] if steps else 0
     if apart < PAGE:
         crowded = apart >= PAGE // 2 and apart * spec.depth >= 2 * SECOND_CACHE
-        is_long = apart >= PAGE // 4 and spec.depth >= 2048
+        is_long = apart >= PAGE // 4 and spec.depth >= 1024
         return not spec.panel and (crowded or is_long) and spec.rows >= 1024
     large = spec.n * spec.depth * SIZES[spec.b_type] >= LARGE
     rows = 96 if large else 256 if spec.depth > 1024 else 1024
