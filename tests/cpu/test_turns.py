@@ -103,3 +103,47 @@ def test_gradients_of_recurrent_layers(kind, given):
     for a, b in zip(got, expected, strict=True):
         scale = float(np.abs(np.array(b)).max())
         np.testing.assert_allclose(np.array(a), np.array(b), rtol=1e-3, atol=1e-5 * scale)
+
+
+def gates_gradient(length: int, reverse: bool, value: float, other: bool) -> Graph:
+    """The sum of h^T g over all turns, where h is the state before each turn."""
+    graph = layer(length, reverse, False, value)
+    (get,) = graph.outputs
+    scan = get.inputs[0]
+    body = scan.attrs["body"]
+    keeping = Graph("keep", body.inputs, [*body.outputs, body.inputs[0]])
+    _, _, ys, before = build_node(OPS["scan"], scan.inputs, {**scan.attrs, "body": keeping})
+    g = input_node("g", f32(length, ROWS, 48))
+    p, q = (op("reshape", x, shape=(length * ROWS, x.shape[-1])) for x in (before, g))
+    p, q = (q, p) if other else (p, q)
+    return Graph("g", [*graph.inputs, g], [op("matmul", op("permute", p, dims=(1, 0)), q), ys])
+
+
+@pytest.mark.parametrize("reverse", (False, True))
+@pytest.mark.parametrize("length", (2, 3, 6))
+def test_products_with_the_history_of_a_state(length, reverse):
+    for other in (False, True):
+        for value in (0.0, 0.5):
+            graph = gates_gradient(length, reverse, value, other)
+            arrays = arrays_for(graph)
+            assert_same(run_compiled(graph, arrays), interpret(graph, *arrays))
+
+
+def test_a_history_of_zeros_and_results_is_not_kept():
+    for value, count in ((0.0, 3), (0.5, 4)):
+        fused = cpu.compile(gates_gradient(6, False, value, False)).fused_graph
+        (scan,) = (n for n in fused.nodes if n.name == "scan")
+        assert len(scan.attrs["body"].outputs) == count
+
+
+def test_panels_of_a_part_of_a_left_operand():
+    """A transposed operand without its first rows: the whole one goes into panels."""
+    x, y = input_node("x", f32(100, 512)), input_node("y", f32(100, 128))
+    parts = [op("slice", n, start=(4, 0), stop=(100, n.shape[1]), step=(1, 1)) for n in (x, y)]
+    whole = op("matmul", op("permute", x, dims=(1, 0)), y)
+    part = op("matmul", op("permute", parts[0], dims=(1, 0)), parts[1])
+    graph = Graph("g", [x, y], [whole, part])
+    arrays = arrays_for(graph)
+    assert_same(run_compiled(graph, arrays), interpret(graph, *arrays))
+    kernels = [s.kernel.kind for s in cpu.compile(graph).program.steps]
+    assert kernels.count("map") == 1 and kernels.count("contract") == 2
