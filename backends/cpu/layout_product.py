@@ -194,20 +194,23 @@ class Product:
             return 0
         rows, depth = self.m[0].extent, prod(v.extent for v in self.k)
         strides = [rows * prod(v.extent for v in self.k[i + 1 :]) for i in range(len(self.k))]
-        is_whole = self.a.offset.const == 0 and self.a.node.type.size == rows * depth
-        if not is_whole or strides != [self.a.stride(v) for v in self.k]:
+        is_inside = self.a.offset.const % rows == 0 and self.a.node.type.size % rows == 0
+        if not is_inside or strides != [self.a.stride(v) for v in self.k]:
+            return 0
+        if 2 * depth * rows < self.a.node.type.size:
             return 0
         if rows * size < FAR_ROWS or depth < DEEP or self.n.extent < WIDE:
             return 0
         return next((n for n in (32, 16) if rows % n == 0), 0)
 
     def _pack_left(self, panel: int) -> None:
-        """The left operand [k.., m] as [m / panel, k.., panel]."""
-        rows, depth = self.m[0].extent, prod(v.extent for v in self.k)
+        """The left operand [k.., m] as [m / panel, k.., panel]; all of it, if it is a part."""
+        rows = self.m[0].extent
+        depth, first = self.a.node.type.size // rows, self.a.offset.const // rows
         source = reshape(self.a.node, shape=(depth, rows // panel, panel))
         self.cut(self.m[0], panel)
         outside, inside = (Index.of(v) for v in self.m)
-        place = outside * (depth * panel) + inside
+        place = outside * (depth * panel) + inside + first * panel
         for v in self.k:
             place = place + Index.of(v) * (self.a.stride(v) // rows * panel)
         self.a = Walk(permute(source, dims=(1, 0, 2)), place)

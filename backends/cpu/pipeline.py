@@ -12,6 +12,7 @@ from nncomp.ir.passes.join_sums import join_sums
 from nncomp.ir.passes.plan import plan_program
 from nncomp.ir.passes.recompute import fit_memory
 from nncomp.ir.passes.save_less import save_less
+from nncomp.ir.passes.shift_histories import shift_histories
 from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.passes.split_cumsum import split_cumsum
 from nncomp.ir.passes.split_reductions import split_reductions
@@ -42,6 +43,7 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
     return [
         *PIPELINE,
         scan_bodies,
+        shift_histories,
         attention,
         choose_layout,
         sink_permutes,

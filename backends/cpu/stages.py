@@ -26,7 +26,7 @@ from .stored import Recipe
 from .target import Target
 
 announce_passes(
-    "scan_bodies", "attention", "choose_layout", "sink_permutes", "save_less",
+    "scan_bodies", "shift_histories", "attention", "choose_layout", "sink_permutes", "save_less",
     "split_cumsum", "split_reductions", "recompute", "fuse",
 )  # fmt: skip
 
