@@ -65,7 +65,7 @@ class RunWriter:
             self.e.call_void(f"part_{number}", *arguments)
             del self.e.declarations[f"part_{number}"]  # it is in this module
         self.e.do("ret void")
-        return module_text([*functions, self.e.function(_head("run"))], emitters, attributes)
+        return module_text([*functions, self.e.function(head("run"))], emitters, attributes)
 
     def function(self, name: str) -> str:
         """The function that goes through the steps."""
@@ -79,7 +79,7 @@ class RunWriter:
         self._items(self.program.steps)
         self._flush()
         self.e.do("ret void")
-        return self.e.function(_head(name))
+        return self.e.function(head(name))
 
     def _slot_key(self, slot: int) -> tuple[str, int]:
         if slot < self.program.inputs:
@@ -183,7 +183,7 @@ class RunWriter:
         return pointer
 
 
-def _head(name: str) -> str:
+def head(name: str) -> str:
     return f"void @{name}({', '.join(f'{type} %{argument}' for argument, type in ARGUMENTS)})"
 
 
