@@ -24,7 +24,7 @@ UNIT_NS, SMALL_UNIT_NS, MANY = 25_000, 4_000, 16  # wished time of a unit, its f
 UNIT_COST = 100.0  # nanoseconds of a unit besides its tiles
 FETCH_NS = 0.01  # of a byte from behind the second-level cache, mostly hidden by the work
 CROSS_NS = 0.1  # of a byte that another thread wrote: 0.02 in a shared cache, 0.3 from a far one
-NOTABLE = 0.01  # share of the time from which on that decides
+NOTABLE = 0.02  # share of the time from which on that decides
 MANY_UNITS = 8192  # of that many, one more or less makes no difference
 THREADS = (2, 3, 4, 8)  # teams to be fair to, the first one above all
 
