@@ -84,10 +84,14 @@ def emit_contraction(
 
 
 def _span(e: Emitter, block: Index, size: int, count: int) -> tuple[Index, Index]:
-    """The tiles of a block."""
-    begin = mul(e, block, size)
-    end = add(e, begin, size)
-    return begin, low(e, end, count) if count % size else end
+    """The tiles of a block: `count` in all, in as many blocks as `size` asks for, evenly."""
+    blocks = -(-count // size)
+    following = add(e, block, 1)
+    if count % blocks == 0:
+        return mul(e, block, count // blocks), mul(e, following, count // blocks)
+    ends = (value(mul(e, x, count)) for x in (block, following))
+    begin, end = (e.binary("udiv", x, value(blocks), "tile") for x in ends)
+    return begin, end
 
 
 def _tiles(e: Emitter, plan: Plan, unit: _Unit, rows, columns) -> None:

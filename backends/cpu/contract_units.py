@@ -23,8 +23,8 @@ CACHE = 384 * 1024  # bytes of one operand to keep in the second-level cache
 UNIT_NS, SMALL_UNIT_NS, MANY = 25_000, 4_000, 16  # wished time of a unit, its floor; unit count
 UNIT_COST = 100.0  # nanoseconds of a unit besides its tiles
 FETCH_NS = 0.01  # of a byte from behind the second-level cache, mostly hidden by the work
-CROSS_NS = 0.1  # of a byte that another thread wrote: 0.02 in a shared cache, 0.3 from a far one
-NOTABLE = 0.02  # share of the time from which on that decides
+CROSS_NS = 0.22  # of a byte that another thread wrote: 0.02 in a shared cache, 0.3 from a far one
+NOTABLE = 0.04  # share of the time from which on that decides
 MANY_UNITS = 8192  # of that many, one more or less makes no difference
 THREADS = (2, 3, 4, 8)  # teams to be fair to, the first one above all
 
@@ -41,8 +41,14 @@ class _Side:
         return len(self.work)
 
     def blocks(self, size: int) -> np.ndarray:
-        """The work of each block of `size` tiles."""
-        return np.add.reduceat(self.work, np.arange(0, self.count, size))
+        """The work of each block of at most `size` tiles."""
+        return np.add.reduceat(self.work, starts(self.count, size))
+
+
+def starts(count: int, size: int) -> np.ndarray:
+    """Where the blocks of `count` tiles begin: as few as there can be of at most `size`, evenly."""
+    blocks = -(-count // size)
+    return np.arange(blocks) * count // blocks
 
 
 def cut_units(plan: Plan) -> Plan:
@@ -57,7 +63,10 @@ def cut_units(plan: Plan) -> Plan:
     orders = (False, True) if crossing > NOTABLE else (False,)
     for rows_outer in (True,) if rows_are_larger else orders:
         outer, inner = (rows, columns) if rows_outer else (columns, rows)
-        for kept, streamed in _choices(outer, inner, plan.tile_nanoseconds, total_ns):
+        choices = list(_choices(outer, inner, plan.tile_nanoseconds, total_ns))
+        if rows_outer and crossing > NOTABLE:  # few blocks of rows, lest columns come often
+            choices += _few_blocks(rows.count, columns.count)
+        for kept, streamed in choices:
             loss = _loss(outer, inner, kept, streamed, batches, total_ns)
             row_blocks = -(-rows.count // kept) if rows_outer else 1
             if batches == 1 and row_blocks % 2:  # two threads share the middle block's columns
@@ -106,6 +115,12 @@ def _choices(
     for k in _sizes(outer.count, kept):
         for s in _sizes(inner.count, max(1, tiles // k)):
             yield k, s
+
+
+def _few_blocks(rows: int, columns: int) -> list[tuple[int, int]]:
+    """Two, four or eight blocks of rows, where there are units enough for many threads."""
+    counts = [n for n in (2, 4, 8) if n <= rows and n * columns >= MANY]
+    return [(-(-rows // n), 1) for n in counts]
 
 
 def _sizes(count: int, wished: int) -> list[int]:
