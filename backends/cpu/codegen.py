@@ -48,6 +48,7 @@ class Code:
     nanoseconds: float
     least: float = PARALLEL_NS  # nanoseconds worth sharing
     member: str = ""  # the kernel's function alone, where several share a module
+    from_middle: bool = False  # see run_function.py
 
     @property
     def is_shared(self) -> bool:
@@ -76,16 +77,19 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
     """Generate one kernel for a CPU."""
     e, isa = emitter_for(target), Isa(target.vector_bits // 32, target.fma)
     functions: list[str] = []
+    from_middle = False
     if kernel.kind == "contract":
         contraction = ContractKernel(e, kernel, plan_of(kernel, target), isa)
         contraction.write()
         functions = contraction.finishers()
         units, time = contraction.plan.units, contraction.plan.nanoseconds
+        from_middle = contraction.plan.shares_rows and not kernel.extra.sums
     elif kernel.kind == "window":
         plan = make_window_plan(kernel.extra, target)
         writer = ConvKernel if kernel.extra.name == "window_conv" else WindowKernel
         writer(e, kernel, plan, isa).write()
         units, time = plan.units, plan.work / isa.width * VECTOR_NS
+        from_middle = plan.shares_rows
     elif kernel.kind == "winograd":
         winograd = WinogradKernel(e, kernel, target, isa)
         winograd.write()
@@ -119,7 +123,8 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         units, time = writer.schedule.units, _map_time(kernel, writer.schedule, isa)
     e.do("ret void")
     functions = [e.function(signature(kernel)), *functions]
-    return Code(module_text(functions, [e], attributes(target)), units, time)
+    text = module_text(functions, [e], attributes(target))
+    return Code(text, units, time, from_middle=from_middle)
 
 
 def emitter_for(target: Target) -> Emitter:

@@ -150,6 +150,12 @@ class Plan:
         return sum(run.count for run in self.column_runs)
 
     @property
+    def shares_rows(self) -> bool:
+        """Whether the first units are the first rows: threads then share the rows."""
+        batches = math.prod(d.extent for d in self.spec.batch)
+        return self.rows_outer and self.row_block < self.row_tiles and batches == 1
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of a that a row tile reads."""
         rows = self.row_runs[0].live * self.inner
