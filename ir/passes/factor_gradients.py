@@ -134,7 +134,7 @@ class _Multiples:
         if node.name == "mul":
             (other,) = (x for x in node.inputs if self.of[x] is not self.of[node])
             return new[other] if parts[0] is None else mul(parts[0], new[other])
-        assert node.op is not None
+        assert node.op is not None, "an input is no multiple"
         one = full_node(1.0, node.type, node.loc)
         operands = [one if x is None else x for x in parts]
         if node.name == "div":
