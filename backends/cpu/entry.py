@@ -12,6 +12,7 @@ import ctypes
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,8 @@ class _Plan:
 
     def rows(self, rows: Sequence[Sequence[int]]) -> int:
         """The address of a table of words."""
-        table = np.array(rows, np.uint64) if len(rows) else np.zeros(1, np.uint64)
+        flat = list(chain.from_iterable(rows))  # numpy takes three times as long for nested rows
+        table = np.array(flat, np.uint64) if flat else np.zeros(1, np.uint64)
         self.keep.append(table)
         return table.__array_interface__["data"][0]
 
