@@ -142,6 +142,10 @@ def positions(
     reads = Reads(domain)
     for root in roots or (primary,):
         reads.at(root, idx)
+    read = {x for node in body.nodes for x in node.inputs}
+    for out in others:
+        if out not in read and out.type.shape == primary.type.shape:  # stored beside it
+            reads.at(out, idx)
     for node in reversed(body.nodes):
         if node is not center and node.op.element is not None:
             reads.follow(node)

@@ -234,6 +234,9 @@ def test_table():
     assert "[2] torch: torch is not installed" in lines
     assert "[3] net, jax: first call: ValueError: no such op" in lines
     assert "  geometric mean   0.500" in lines
+    report.rows[1].meetings = [35.2, 290.7]
+    text = table.table(report)
+    assert "Net (training step); threads meet in 35 to 291 ns" in text.splitlines()
     long = table.shorten("word " * 1000)
     assert long.endswith("...") and len(long) == 4 * table.LINE
 

@@ -24,6 +24,7 @@ from nncomp.backends.cpu.contract import (
     wants_packed,
 )
 from nncomp.backends.cpu.contract_emit import emit_contraction
+from nncomp.backends.cpu.contract_units import starts
 from nncomp.backends.llvm import Emitter, Value, module_text
 
 DTYPES = {
@@ -390,7 +391,8 @@ def shares(plan, threads: int) -> list[int]:
         (plan.column_runs, 1, plan.column_block),
     ):
         tiles = [run.live for run in runs for _ in range(run.count * lines)]
-        sides.append([sum(tiles[i : i + block]) for i in range(0, len(tiles), block)])
+        ends = [*starts(len(tiles), block), len(tiles)]
+        sides.append([sum(tiles[a:b]) for a, b in itertools.pairwise(ends)])
     rows, columns = sides
     pairs = [(r, c) for r in rows for c in columns]
     if not plan.rows_outer:

@@ -47,6 +47,15 @@ def report() -> Report:
     return net.profile(nncomp.randn(4, 3, 16, 16), repeat=5, threads=2)
 
 
+def test_waiting_is_shown(report):
+    assert all(0 <= k.wait_ms <= k.ms for k in report.kernels)
+    assert report.wait_ms == sum(k.wait_ms for k in report.kernels)
+    assert all(10 < x < 1e8 for x in report.meeting_ns)
+    heads = next(line for line in str(report).splitlines() if " GFLOP/s " in line)
+    assert heads.split().index("wait") == heads.split().index("min") + 1
+    assert "an empty barrier takes" in str(report)
+
+
 def test_conv_and_matmul_count_two_operations_per_term(report):
     conv = next(k for k in report.kernels if k.ops.startswith("conv"))
     matmul = next(k for k in report.kernels if k.ops.startswith("matmul"))
@@ -295,11 +304,14 @@ TARGETS = {
 }
 
 
+CODE = SimpleNamespace(units=8, is_shared=True, from_middle=True)
+
+
 def timed_text(report: Report, target: Target) -> str:
     steps = tuple(report.sources.steps)
     arena = max(p.index for s in steps for p in s.places) + 1
     program = SimpleNamespace(steps=steps, inputs=arena, outputs=arena)
-    codes = {s.kernel.name: SimpleNamespace(units=8, is_shared=True) for s in steps}
+    codes = {s.kernel.name: CODE for s in steps}
     return TimedRunWriter(program, codes, target).text("nounwind")
 
 

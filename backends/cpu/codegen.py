@@ -35,6 +35,7 @@ from .winograd_kernel import WeightKernel, WinogradKernel
 # threads anyway, meeting does.
 PARALLEL_NS, MEETING_NS = 6000.0, 600.0
 LONG = 300  # lines of a `run` function from which on LLVM would take a tenth of a second for it
+LINE_NS = 1000.0  # what a line of text may run; LLVM takes 25 times as long to make it faster
 VECTOR_NS, BYTE_NS = 0.15, 0.02  # of one vector instruction, of a byte that comes from a cache
 
 
@@ -47,6 +48,7 @@ class Code:
     nanoseconds: float
     least: float = PARALLEL_NS  # nanoseconds worth sharing
     member: str = ""  # the kernel's function alone, where several share a module
+    from_middle: bool = False  # see run_function.py
 
     @property
     def is_shared(self) -> bool:
@@ -75,16 +77,19 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
     """Generate one kernel for a CPU."""
     e, isa = emitter_for(target), Isa(target.vector_bits // 32, target.fma)
     functions: list[str] = []
+    from_middle = False
     if kernel.kind == "contract":
         contraction = ContractKernel(e, kernel, plan_of(kernel, target), isa)
         contraction.write()
         functions = contraction.finishers()
         units, time = contraction.plan.units, contraction.plan.nanoseconds
+        from_middle = contraction.plan.shares_rows and not kernel.extra.sums
     elif kernel.kind == "window":
         plan = make_window_plan(kernel.extra, target)
         writer = ConvKernel if kernel.extra.name == "window_conv" else WindowKernel
         writer(e, kernel, plan, isa).write()
         units, time = plan.units, plan.work / isa.width * VECTOR_NS
+        from_middle = plan.shares_rows
     elif kernel.kind == "winograd":
         winograd = WinogradKernel(e, kernel, target, isa)
         winograd.write()
@@ -118,7 +123,8 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         units, time = writer.schedule.units, _map_time(kernel, writer.schedule, isa)
     e.do("ret void")
     functions = [e.function(signature(kernel)), *functions]
-    return Code(module_text(functions, [e], attributes(target)), units, time)
+    text = module_text(functions, [e], attributes(target))
+    return Code(text, units, time, from_middle=from_middle)
 
 
 def emitter_for(target: Target) -> Emitter:
@@ -175,7 +181,7 @@ def program_modules(
             continue
         texts.append(code.text)
         if made is not None:
-            made(code.text, KERNELS)
+            made(code.text, QUICK if runs_once and _is_brief(code) else KERNELS)
     if members:
         texts.append(pack_module(members, attributes(target)))
         if made is not None:
@@ -186,6 +192,11 @@ def program_modules(
     if made is not None:
         made(run, QUICK if run.count("\n") > LONG else KERNELS)
     return [*texts, run], codes
+
+
+def _is_brief(code: Code) -> bool:
+    """Whether one run takes far less time than LLVM would take to make it faster."""
+    return code.nanoseconds < LINE_NS * code.text.count("\n")
 
 
 def run_nanoseconds(program: Program, codes: dict[str, Code]) -> float:

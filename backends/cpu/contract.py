@@ -150,6 +150,12 @@ class Plan:
         return sum(run.count for run in self.column_runs)
 
     @property
+    def shares_rows(self) -> bool:
+        """Whether the first units are the first rows: threads then share the rows."""
+        batches = math.prod(d.extent for d in self.spec.batch)
+        return self.rows_outer and self.row_block < self.row_tiles and batches == 1
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of a that a row tile reads."""
         rows = self.row_runs[0].live * self.inner
@@ -208,7 +214,7 @@ def wants_packed(contraction: Contraction, target: Target) -> bool:
     apart = abs(steps[-1]) * SIZES[spec.b_type] if steps else 0
     if apart < PAGE:
         crowded = apart >= PAGE // 2 and apart * spec.depth >= 2 * SECOND_CACHE
-        is_long = apart >= PAGE // 4 and spec.depth >= 2048
+        is_long = apart >= PAGE // 4 and spec.depth >= 1024
         return not spec.panel and (crowded or is_long) and spec.rows >= 1024
     large = spec.n * spec.depth * SIZES[spec.b_type] >= LARGE
     rows = 96 if large else 256 if spec.depth > 1024 else 1024

@@ -8,14 +8,24 @@ while they are still in registers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from math import prod
 from typing import NamedTuple
 
 from nncomp.backends.cpu.contract import Plan, Run, live_lanes, row_offsets
-from nncomp.backends.cpu.contract_index import Index, add, dot, each, high, low, mul, unravel, value
+from nncomp.backends.cpu.contract_index import (
+    Index,
+    add,
+    dot,
+    each,
+    each_unit,
+    high,
+    low,
+    mul,
+    unravel,
+    value,
+)
 from nncomp.backends.cpu.contract_parts import Parts
 from nncomp.backends.cpu.contract_strassen import Quadrants
 from nncomp.backends.cpu.contract_sums import Ask, Column, accumulate, move
@@ -36,6 +46,7 @@ class _Unit(NamedTuple):
     fetch: Fetch | None
     quadrants: Quadrants | None
     parts: Parts | None
+    down: Value | None = None  # whether row tiles go from the last to the first
     column: Index = 0  # offset in b of the column tile
 
 
@@ -44,7 +55,8 @@ def emit_contraction(
     fetch: Fetch | None = None, quadrants: Quadrants | None = None,
 ) -> None:  # fmt: skip
     """Write the loops over units begin..end (i64 values, 0 <= begin <= end <= plan.units); with
-    begin > end over units end..begin, from the last one down.
+    begin > end over units end..begin, from the last one down, and where units are blocks of rows
+    their tiles too.
 
     For each vector of results, `finish(e, sums, batch, m, n, mask)` is called with its sums, one of
     each part, the indices of the batch and m dims, the first column, and the mask of the columns
@@ -57,7 +69,7 @@ def emit_contraction(
     column_blocks = -(-plan.column_tiles // plan.column_block)
     blocks = [row_blocks, column_blocks] if plan.rows_outer else [column_blocks, row_blocks]
     extents = [d.extent for d in plan.spec.batch]
-    with _units(e, begin, end) as unit:
+    with each_unit(e, begin, end) as (unit, down):
         *batch, outer, inner = unravel(e, unit, [*extents, *blocks])
         row, column = (outer, inner) if plan.rows_outer else (inner, outer)
         here = _Unit(
@@ -68,29 +80,22 @@ def emit_contraction(
             fetch,
             quadrants,
             Parts(e, plan) if plan.spec.parts > 1 else None,
+            down if plan.shares_rows and begin.ref.startswith("%") else None,
         )
         rows = _span(e, row, plan.row_block, plan.row_tiles)
         columns = _span(e, column, plan.column_block, plan.column_tiles)
         _tiles(e, plan, here, rows, columns)
 
 
-@contextmanager
-def _units(e: Emitter, begin: Value, end: Value) -> Iterator[Value]:
-    """The loop over units, upwards or downwards."""
-    down = e.binary("icmp sgt", begin, end, "down")
-    one, minus = value(1), value(-1)
-    first = e.select(down, e.binary("add", begin, minus), begin, "first")
-    step = e.select(down, minus, one, "step")
-    count = e.binary("mul", e.binary("sub", end, begin), step, "count")
-    with e.loop(0, count, hint="unit") as loop:
-        yield e.binary("add", first, e.binary("mul", loop.index, step), "unit")
-
-
 def _span(e: Emitter, block: Index, size: int, count: int) -> tuple[Index, Index]:
-    """The tiles of a block."""
-    begin = mul(e, block, size)
-    end = add(e, begin, size)
-    return begin, low(e, end, count) if count % size else end
+    """The tiles of a block: `count` in all, in as many blocks as `size` asks for, evenly."""
+    blocks = -(-count // size)
+    following = add(e, block, 1)
+    if count % blocks == 0:
+        return mul(e, block, count // blocks), mul(e, following, count // blocks)
+    ends = (value(mul(e, x, count)) for x in (block, following))
+    begin, end = (e.binary("udiv", x, value(blocks), "tile") for x in ends)
+    return begin, end
 
 
 def _tiles(e: Emitter, plan: Plan, unit: _Unit, rows, columns) -> None:
@@ -108,16 +113,19 @@ def _tiles(e: Emitter, plan: Plan, unit: _Unit, rows, columns) -> None:
             for run in plan.row_runs:
                 count = run.count * plan.lines
                 each_row = _row_writer(e, plan, here, run, column_run, first, n)
-                _clipped(e, rows, first, count, each_row, "row")
+                _clipped(e, rows, first, count, each_row, "row", unit.down)
                 first += count
 
         _clipped(e, columns, column_run.first, column_run.count, walk_rows, "column")
 
 
-def _clipped(e: Emitter, span, first: int, count: int, body, hint: str) -> None:
-    """Loop over the part of `span` that lies in first .. first + count - 1."""
+def _clipped(
+    e: Emitter, span, first: int, count: int, body, hint: str, down: Value | None = None
+) -> None:
+    """Loop over the part of `span` that lies in first .. first + count - 1, backwards if `down`."""
     begin, end = span
-    each(e, high(e, begin, first) if first else begin, low(e, end, first + count), body, hint)
+    begin = high(e, begin, first) if first else begin
+    each(e, begin, low(e, end, first + count), body, hint, down if count > 1 else None)
 
 
 def _column_offset(e: Emitter, plan: Plan, run: Run, column: Index) -> Index:

@@ -7,7 +7,8 @@ on run-time numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from nncomp.backends.llvm import Emitter, Value
 
@@ -77,12 +78,38 @@ def unravel(e: Emitter, index: Index, extents: Sequence[int]) -> list[Index]:
 
 
 def each(
-    e: Emitter, begin: Index, end: Index, body: Callable[[Index], None], hint: str = "i"
+    e: Emitter,
+    begin: Index,
+    end: Index,
+    body: Callable[[Index], None],
+    hint: str = "i",
+    down: Value | None = None,
 ) -> None:
-    """`for i in range(begin, end): body(i)`, with no loop around a count known to be 0 or 1."""
+    """`for i in range(begin, end): body(i)`, with no loop around a count known to be 0 or 1.
+
+    Where `down` (an i1) is given and true, from the last one down.
+    """
     if isinstance(begin, int) and isinstance(end, int) and end - begin <= 1:
         if begin < end:
             body(begin)
         return
     with e.loop(value(begin), value(end), hint=hint) as loop:
-        body(loop.index)
+        i = loop.index
+        if down is not None:
+            last = add(e, add(e, begin, end), -1)
+            i = e.select(down, e.binary("sub", value(last), i, hint), i, hint)
+        body(i)
+
+
+@contextmanager
+def each_unit(e: Emitter, begin: Value, end: Value) -> Iterator[tuple[Value, Value]]:
+    """The loop over units begin..end, or with begin > end over end..begin from the last one down:
+    the unit, and whether it goes down.
+    """
+    down = e.binary("icmp sgt", begin, end, "down")
+    one, minus = value(1), value(-1)
+    first = e.select(down, e.binary("add", begin, minus), begin, "first")
+    step = e.select(down, minus, one, "step")
+    count = e.binary("mul", e.binary("sub", end, begin), step, "count")
+    with e.loop(0, count, hint="unit") as loop:
+        yield e.binary("add", first, e.binary("mul", loop.index, step), "unit"), down

@@ -3,7 +3,8 @@
 A unit is a block of row tiles times a block of column tiles. Units are numbered so that a block of
 the larger operand stays in the second-level cache while the other operand streams by; block sizes
 near the ones that this asks for are tried, and those win that give threads equal shares (thread t
-of n takes units t*units/n to (t+1)*units/n).
+of n takes units t*units/n to (t+1)*units/n). Kernels around this one share rows, so where columns
+are numbered outside, threads read and write what lies in each other's caches: that counts too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ CACHE = 384 * 1024  # bytes of one operand to keep in the second-level cache
 UNIT_NS, SMALL_UNIT_NS, MANY = 25_000, 4_000, 16  # wished time of a unit, its floor; unit count
 UNIT_COST = 100.0  # nanoseconds of a unit besides its tiles
 FETCH_NS = 0.01  # of a byte from behind the second-level cache, mostly hidden by the work
+CROSS_NS = 0.22  # of a byte that another thread wrote: 0.02 in a shared cache, 0.3 from a far one
+NOTABLE = 0.04  # share of the time from which on that decides
 MANY_UNITS = 8192  # of that many, one more or less makes no difference
 THREADS = (2, 3, 4, 8)  # teams to be fair to, the first one above all
 
@@ -38,8 +41,14 @@ class _Side:
         return len(self.work)
 
     def blocks(self, size: int) -> np.ndarray:
-        """The work of each block of `size` tiles."""
-        return np.add.reduceat(self.work, np.arange(0, self.count, size))
+        """The work of each block of at most `size` tiles."""
+        return np.add.reduceat(self.work, starts(self.count, size))
+
+
+def starts(count: int, size: int) -> np.ndarray:
+    """Where the blocks of `count` tiles begin: as few as there can be of at most `size`, evenly."""
+    blocks = -(-count // size)
+    return np.arange(blocks) * count // blocks
 
 
 def cut_units(plan: Plan) -> Plan:
@@ -47,29 +56,46 @@ def cut_units(plan: Plan) -> Plan:
     rows = _Side(_work(plan.row_runs, plan.lines), plan.row_bytes)
     columns = _Side(_work(plan.column_runs, 1), plan.column_bytes)
     batches = math.prod(d.extent for d in plan.spec.batch)
-    tile_ns = plan.tile_nanoseconds
-    total_ns = tile_ns * rows.count * columns.count * batches
-    rows_outer = rows.bytes * rows.count >= columns.bytes * columns.count
-    outer, inner = (rows, columns) if rows_outer else (columns, rows)
-    wished = min(UNIT_NS, max(SMALL_UNIT_NS, total_ns / MANY))
-    tiles = max(1, int(wished / tile_ns))
-    kept = max(1, min(outer.count, CACHE // max(outer.bytes, 1)))
-    if total_ns < 4 * MANY * UNIT_NS:  # short: balance before reuse
-        kept = min(kept, tiles)
-    choices = _choices(outer, inner, kept, tiles)
-    loss, kept, streamed = min(
-        (_loss(outer, inner, *choice, batches, total_ns), *choice) for choice in choices
-    )
-    units = batches * -(-outer.count // kept) * -(-inner.count // streamed)
+    total_ns = plan.tile_nanoseconds * rows.count * columns.count * batches
+    rows_are_larger = rows.bytes * rows.count >= columns.bytes * columns.count
+    crossing = _crossing_ns(plan) / total_ns
+    best: tuple[float, int, int, bool] | None = None
+    orders = (False, True) if crossing > NOTABLE else (False,)
+    for rows_outer in (True,) if rows_are_larger else orders:
+        outer, inner = (rows, columns) if rows_outer else (columns, rows)
+        choices = list(_choices(outer, inner, plan.tile_nanoseconds, total_ns))
+        if rows_outer and crossing > NOTABLE:  # few blocks of rows, lest columns come often
+            choices += _few_blocks(rows.count, columns.count)
+        for kept, streamed in choices:
+            loss = _loss(outer, inner, kept, streamed, batches, total_ns)
+            row_blocks = -(-rows.count // kept) if rows_outer else 1
+            if batches == 1 and row_blocks % 2:  # two threads share the middle block's columns
+                loss += crossing / row_blocks
+            if best is None or loss < best[0]:
+                best = loss, kept, streamed, rows_outer
+    assert best is not None
+    loss, kept, streamed, rows_outer = best
+    row_block, column_block = (kept, streamed) if rows_outer else (streamed, kept)
+    blocks = -(-rows.count // row_block) * -(-columns.count // column_block)
     return replace(
         plan,
-        row_block=kept if rows_outer else streamed,
-        column_block=streamed if rows_outer else kept,
+        row_block=row_block,
+        column_block=column_block,
         rows_outer=rows_outer,
-        units=units,
+        units=batches * blocks,
         nanoseconds=total_ns,
         loss=loss,
     )
+
+
+def _crossing_ns(plan: Plan) -> float:
+    """Time for what crosses from thread to thread where two of them share the columns of one
+    product and the kernels around it share rows: half of all that is read and written.
+    """
+    spec = plan.spec
+    read = 1 + sum((d.extent - 1) * abs(d.a) for d in (*spec.m, *spec.k))
+    written = spec.rows * spec.n
+    return CROSS_NS * 4 * (read + written) / 2
 
 
 def _work(runs: tuple[Run, ...], lines: int) -> np.ndarray:
@@ -77,11 +103,24 @@ def _work(runs: tuple[Run, ...], lines: int) -> np.ndarray:
     return np.concatenate([np.full(run.count * lines, float(run.live)) for run in runs])
 
 
-def _choices(outer: _Side, inner: _Side, kept: int, tiles: int) -> Iterator[tuple[int, int]]:
+def _choices(
+    outer: _Side, inner: _Side, tile_ns: float, total_ns: float
+) -> Iterator[tuple[int, int]]:
     """Blocks (outer, inner) to choose from, the ones wished for first."""
+    wished = min(UNIT_NS, max(SMALL_UNIT_NS, total_ns / MANY))
+    tiles = max(1, int(wished / tile_ns))
+    kept = max(1, min(outer.count, CACHE // max(outer.bytes, 1)))
+    if total_ns < 4 * MANY * UNIT_NS:  # short: balance before reuse
+        kept = min(kept, tiles)
     for k in _sizes(outer.count, kept):
         for s in _sizes(inner.count, max(1, tiles // k)):
             yield k, s
+
+
+def _few_blocks(rows: int, columns: int) -> list[tuple[int, int]]:
+    """Two, four or eight blocks of rows, where there are units enough for many threads."""
+    counts = [n for n in (2, 4, 8) if n <= rows and n * columns >= MANY]
+    return [(-(-rows // n), 1) for n in counts]
 
 
 def _sizes(count: int, wished: int) -> list[int]:

@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 
 from nncomp.ir.graph import Graph
 from nncomp.ir.passes import PIPELINE, cse, simplify
+from nncomp.ir.passes.factor_gradients import factor_gradients
 from nncomp.ir.passes.fuse import fuse
 from nncomp.ir.passes.join_sums import join_sums
 from nncomp.ir.passes.plan import plan_program
@@ -54,7 +55,7 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-    return [save_less, split_cumsum, split_reductions, fuse, join_sums]
+    return [factor_gradients, save_less, split_cumsum, split_reductions, fuse, join_sums]
 
 
 def within(limit: int, passes: list[Pass]) -> list[Pass]:

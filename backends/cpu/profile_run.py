@@ -2,7 +2,8 @@
 
 The kernels are the very objects that production runs; only the code between them is another one:
 all threads meet before each step, and each adds the time of its share to a row of counters. A
-step took as long as its slowest thread. Steps in loops add up over the turns.
+step took as long as its slowest thread, and the others waited for it. Steps in loops add up over
+the turns.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from nncomp.ir.program import LoopStep, Program, Step
 from ..llvm import Value
 from .codegen import attributes
 from .jit import compile_many, link
+from .meeting import meeting_nanoseconds
 from .pool import get_pool, runtime_symbols
 from .run_function import Item, RunWriter
 from .target import Target, host_target
@@ -38,15 +40,20 @@ class StepTimes:
     loops: tuple[int, ...]  # numbers of the loops around it
     threads: int
     runs: tuple[float, ...]
+    waits: tuple[float, ...]  # how long a thread that shared it waited for the slowest, on average
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The steps in program order, and the times of whole calls in production."""
+    """The steps in program order, and the times of whole calls in production.
+
+    `meetings` are nanoseconds of an empty barrier, before the runs and after them.
+    """
 
     steps: tuple[StepTimes, ...]
     calls: tuple[float, ...]
     threads: int
+    meetings: tuple[float, float]
 
 
 class TimedRunWriter(RunWriter):
@@ -179,18 +186,25 @@ def time_steps(
     program = TimedProgram(runner, [*arrays, *prepared], count)
     first = program.now()
     repeat = repeat or _repeats(runner, program, arrays, prepared, count)
-    ticks, calls = [], []
+    ticks, waits, calls = [], [], []
+    before = meeting_nanoseconds(count)
     for _ in range(repeat):
         begin = time.perf_counter_ns()
         runner(arrays, prepared, count)
         calls.append((time.perf_counter_ns() - begin) / 1e6)
-        ticks.append(program.run().max(0))
-    times = np.array(ticks, np.float64) * _milliseconds_per_tick(program, first)
+        spent = program.run()
+        ticks.append(spent.max(0))
+        waits.append(spent.max(0) - spent.mean(0))
+    meetings = before, meeting_nanoseconds(count)
+    per_tick = _milliseconds_per_tick(program, first)
+    times, idle = (np.array(x, np.float64) * per_tick for x in (ticks, waits))
     steps = []
     for i, (step, turns, loops) in enumerate(flat_steps(runner.program.steps)):
         sharing = count if i in program.together else 1
-        steps.append(StepTimes(step, turns, loops, sharing, tuple(times[:, i].tolist())))
-    return Timing(tuple(steps), tuple(calls), count)
+        waited = idle[:, i] if sharing > 1 else np.zeros(repeat)
+        runs = tuple(times[:, i].tolist())
+        steps.append(StepTimes(step, turns, loops, sharing, runs, tuple(waited.tolist())))
+    return Timing(tuple(steps), tuple(calls), count, meetings)
 
 
 def _repeats(runner: Any, program: TimedProgram, arrays, prepared, threads: int) -> int:

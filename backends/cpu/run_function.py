@@ -24,6 +24,7 @@ class Code(Protocol):
     """What `run` must know of a kernel's code."""
 
     units: int
+    from_middle: bool  # whether units can be done from the last one down, and rows are shared
 
     @property
     def is_shared(self) -> bool:
@@ -65,7 +66,7 @@ class RunWriter:
             self.e.call_void(f"part_{number}", *arguments)
             del self.e.declarations[f"part_{number}"]  # it is in this module
         self.e.do("ret void")
-        return module_text([*functions, self.e.function(_head("run"))], emitters, attributes)
+        return module_text([*functions, self.e.function(head("run"))], emitters, attributes)
 
     def function(self, name: str) -> str:
         """The function that goes through the steps."""
@@ -79,7 +80,7 @@ class RunWriter:
         self._items(self.program.steps)
         self._flush()
         self.e.do("ret void")
-        return self.e.function(_head(name))
+        return self.e.function(head(name))
 
     def _slot_key(self, slot: int) -> tuple[str, int]:
         if slot < self.program.inputs:
@@ -124,7 +125,19 @@ class RunWriter:
         begin = e.binary("udiv", e.binary("mul", units, tid), n, "begin")
         following = e.binary("add", tid, e.const("i64", 1))
         end = e.binary("udiv", e.binary("mul", units, following), n, "end")
-        self._call(step, *((end, begin) if step.backwards else (begin, end)))
+        if self.codes[step.kernel.name].from_middle and not step.backwards:
+            self._call(step, *self._from_middle(begin, end))
+        else:
+            self._call(step, *((end, begin) if step.backwards else (begin, end)))
+
+    def _from_middle(self, begin: Value, end: Value) -> tuple[Value, Value]:
+        """The first half of the threads walks down: CPUs fetch ahead of a walk, beyond its end
+        too, and of two threads that go the same way one would fetch what the other one writes.
+        """
+        e = self.e
+        half = e.binary("lshr", Value("%nthreads", "i64"), Value("1", "i64"), "half")
+        lower = e.binary("icmp ult", Value("%tid", "i64"), half, "lower")
+        return e.select(lower, end, begin), e.select(lower, begin, end)
 
     def _shared_loop(self, loop: LoopStep) -> None:
         self._barrier()
@@ -183,7 +196,7 @@ class RunWriter:
         return pointer
 
 
-def _head(name: str) -> str:
+def head(name: str) -> str:
     return f"void @{name}({', '.join(f'{type} %{argument}' for argument, type in ARGUMENTS)})"
 
 

@@ -23,7 +23,7 @@ from ..memory import load_lanes
 from ..reductions import lowest, prefix_mask
 from ..scalar import compute_type, emit_scalar
 from ..scalar_types import memory_type
-from .contract_index import Index, add, each, high, low, mul, unravel, value
+from .contract_index import Index, add, each, each_unit, high, low, mul, unravel, value
 from .window_plan import Axis, Block, WindowPlan
 
 
@@ -51,14 +51,16 @@ class WindowKernel(ArgExpressions):
         sizes = [a.size for a in plan.axes]
         self.step = self.x.type.shape[-1]  # from one pixel to the next
         self.strides = [self.step * prod(sizes[k + 1 :]) for k in range(rank)]
+        self.down: Value | None = None  # whether rows go from the last one to the first
 
     def write(self) -> None:
         plan, e = self.plan, self.e
         if not plan.units:
             return
         extents = [plan.images, plan.row_blocks, plan.multiplier, plan.channel_blocks]
-        with e.loop(Value("%begin", "i64"), Value("%end", "i64"), hint="unit") as unit:
-            image, row, multiple, part = unravel(e, unit.index, extents)
+        with each_unit(e, Value("%begin", "i64"), Value("%end", "i64")) as (unit, down):
+            self.down = down
+            image, row, multiple, part = unravel(e, unit, extents)
             x = self._at(self.x, mul(e, image, self.strides[0] * plan.axes[0].size))
             w = self._at(self.w, mul(e, multiple, plan.channels)) if self.w else None
             with self._inside({self.image: image, self.multiple: multiple}):
@@ -126,7 +128,7 @@ class WindowKernel(ArgExpressions):
                 self._space(axis + 1, [*taps, inner], source, rows)
 
         begin, end = rows if axis == 0 else (0, a.out)
-        each(self.e, begin, end, row, "row")
+        each(self.e, begin, end, row, "row", self.down if axis == 0 else None)
 
     def _clipped(self, a: Axis, first: Index) -> tuple[Index, Index]:
         """The taps t with 0 <= first + t * dilation < size."""

@@ -85,6 +85,11 @@ class WindowPlan:
         return self.images * self.row_blocks * self.multiplier * self.channel_blocks
 
     @property
+    def shares_rows(self) -> bool:
+        """Whether the first units are the first rows: threads then share the rows."""
+        return self.images * self.row_blocks > 1
+
+    @property
     def work(self) -> int:
         """Multiply-adds of the whole kernel."""
         places = prod(a.out * a.kernel for a in self.axes)

@@ -118,6 +118,11 @@ class Group:
             self.outputs.append(node)
         return True
 
+    def join_beside(self, node: Node) -> bool:
+        """Take in `node`, which no member reads, as a further result over all loops."""
+        self.reads.at(node, self.idx)
+        return self.join(node, stored=True)
+
     def _take(self, node: Node) -> None:
         self.members[node] = None
         self.outside.pop(node, None)

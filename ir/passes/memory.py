@@ -1,16 +1,13 @@
-"""Where values are stored: lifetimes, what may be written over what, offsets in the arena.
+"""Where values are stored: lifetimes, and what may be written over what.
 
-A value lives from the step that writes it to the last that reads it. Offsets are given greedily,
-large values first, each at the lowest spot that is free during its life (as in TFLite's and TVM's
-planners). A map kernel may write over an operand that dies there if it reads it only at the element
+A value lives from the step that writes it to the last that reads it (offsets in the arena: see
+arena.py). A map kernel may write over an operand that dies there if it reads it only at the element
 it writes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
 
 from ..kernels import KernelCall, stores_of
 from ..loops import Load, walk
@@ -119,29 +116,3 @@ def reads_in_step(
                 if x.offset != store.offset or s.vars != store.vars:
                     return False
     return True
-
-
-def lay_out(values: list[Value]) -> int:
-    """Give every value a place in the arena; returns the size of the arena."""
-    table = np.zeros((4, len(values)), np.int64)  # begin, end, born, dies of those placed
-    total = 0
-    for n, v in enumerate(sorted(values, key=lambda v: -v.type.nbytes)):
-        size = padded(v.type.nbytes)
-        begin, end, born, dies = table[:, :n]
-        near = (born <= v.dies) & (dies >= v.born)
-        offset = _first_gap(begin[near], end[near], size)
-        v.place = Place("arena", 0, offset)
-        table[:, n] = offset, offset + size, v.born, v.dies
-        total = max(total, offset + size)
-    return total
-
-
-def _first_gap(begin: np.ndarray, end: np.ndarray, size: int) -> int:
-    """The lowest offset at which `size` bytes overlap none of the intervals."""
-    if not len(begin):
-        return 0
-    order = np.argsort(begin, kind="stable")
-    begin, end = begin[order], np.maximum.accumulate(end[order])
-    before = np.concatenate([[0], end[:-1]])  # where the interval in front of each one ends
-    fits = np.flatnonzero(begin - before >= size)
-    return int(before[fits[0]]) if len(fits) else int(end[-1])

@@ -1,6 +1,6 @@
 """Fused graph -> Program: kernels in order, static memory with reuse, updates in place.
 
-Every stored value gets a place: an input, an output, or a part of the arena (see memory.py). An
+Every stored value gets a place: an input, an output, or a part of the arena (see arena.py). An
 update of an input (a parameter, a running statistic) is computed as early as everything else that
 reads the old value has run, and written straight into the input. Where that is not possible, as
 for two inputs that exchange their values, it is copied at the end.
@@ -17,7 +17,8 @@ from ..graph import Graph, Loc, Node
 from ..kernels import STORING_KINDS, KernelCall, calls_of, copy_call, stores_of, storing_twice
 from ..program import LoopStep, Place, Program, Step
 from ..types import TensorType
-from .memory import Value, first_of, lay_out, reads_in_step, share
+from .arena import lay_out
+from .memory import Value, first_of, reads_in_step, share
 from .order import is_alias, slice_offset, with_updates_early
 
 

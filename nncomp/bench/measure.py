@@ -17,7 +17,7 @@ import numpy as np
 
 from . import engines, inputs, machine
 from .compare import compare
-from .engines import ENGINES
+from .engines import ENGINES, OURS
 from .models import Row
 from .process import Worker, WorkerError
 from .results import EngineResult, RowResult
@@ -170,10 +170,17 @@ class Measurement:
         self.log(f"{self.row.name}: {settings.rounds} rounds")
         for number in range(settings.rounds):
             names = list(self.workers)
+            self.attempt([n for n in names if n == OURS], "", self.meet)
             shift = number % len(names) if names else 0
             for name in names[shift:] + names[:shift]:
                 time.sleep(settings.pause)
                 self.attempt([name], "", lambda name=name: self.burst(name, *plans[name]))
+
+    def meet(self) -> None:
+        """What it costs threads to meet: where it changes, the machine did in the meantime."""
+        nanoseconds = self.workers[OURS].ask("meeting")
+        if nanoseconds:
+            self.result.meetings.append(round(nanoseconds, 1))
 
     def burst(self, name: str, warm: int, count: int, inner: int) -> None:
         """One burst; its samples are kept in ms."""

@@ -54,7 +54,10 @@ class EngineResult:
 
 @dataclass
 class RowResult:
-    """One row; `reference` is the engine that outputs were compared with."""
+    """One row; `reference` is the engine that outputs were compared with.
+
+    `meetings` are nanoseconds of an empty barrier of nncomp's threads, before each round.
+    """
 
     key: str
     title: str
@@ -63,6 +66,7 @@ class RowResult:
     reference: str | None = None
     export: str | None = None
     engines: dict[str, EngineResult] = field(default_factory=dict)
+    meetings: list[float] = field(default_factory=list)
 
     @property
     def name(self) -> str:

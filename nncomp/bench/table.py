@@ -69,7 +69,15 @@ def title(row: RowResult) -> str:
     """The line above a row's engines."""
     batch = "" if row.batch is None else f", batch {row.batch}"
     kind = " (training step)" if row.train else ""
-    return f"{row.title}{batch}{kind}"
+    return f"{row.title}{batch}{kind}{meetings(row)}"
+
+
+def meetings(row: RowResult) -> str:
+    """What it cost threads to meet in the rounds: whether the machine stayed as it was."""
+    if not row.meetings:
+        return ""
+    low, high = min(row.meetings), max(row.meetings)
+    return f"; threads meet in {low:.0f} to {high:.0f} ns"
 
 
 def engine_cells(row: RowResult, engine: EngineResult, notes: list[str]) -> list[str]:

@@ -52,7 +52,7 @@ def make_report(
     sources.steps = [k.first.step for k in kernels]
     return Report(
         title, rows, machine, median(timing.calls), min(timing.calls), total,
-        sum(k.min_ms for k in rows), timing.threads, len(timing.calls), sources,
+        sum(k.min_ms for k in rows), timing.threads, len(timing.calls), timing.meetings, sources,
     )  # fmt: skip
 
 
@@ -105,6 +105,8 @@ class _Kernel:
         self.pieces, self.first = pieces, pieces[0].timed
         self.runs = [sum(times) for times in zip(*(p.timed.runs for p in pieces), strict=True)]
         self.ms = median(self.runs)
+        waits = zip(*(p.timed.waits for p in pieces), strict=True)
+        self.wait_ms = median(map(sum, waits))
 
     def profile(
         self, number: int, rank: int, share: float, origins: Origins, homes: dict[Node, Loc]
@@ -140,6 +142,7 @@ class _Kernel:
             percent_of_roofline=100 * max(compute, memory) / fastest,
             bound="compute" if compute > memory else "memory",
             level=max(levels, key=levels.__getitem__),
+            wait_ms=self.wait_ms,
         )
 
 

@@ -70,6 +70,7 @@ class KernelProfile:
     percent_of_roofline: float
     bound: str  # compute, memory
     level: str
+    wait_ms: float = 0.0  # of `ms`, that its threads waited for the slowest one, on average
 
     @property
     def where(self) -> str:
@@ -83,6 +84,7 @@ class Report:
 
     `total_ms` and `min_total_ms` are whole calls of the program as it runs in production;
     `kernels_ms` is the sum of the kernels' medians, each measured with all threads waiting for it.
+    `meeting_ns` is what an empty barrier of the threads took, before the runs and after them.
     """
 
     title: str
@@ -94,6 +96,7 @@ class Report:
     min_kernels_ms: float
     threads: int
     repeat: int
+    meeting_ns: tuple[float, float] = (0.0, 0.0)
     sources: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -105,6 +108,11 @@ class Report:
     def bytes(self) -> int:
         """Bytes that the kernels must move in one run."""
         return sum(k.bytes for k in self.kernels)
+
+    @property
+    def wait_ms(self) -> float:
+        """Milliseconds that a thread waits for others in the kernels of one run, on average."""
+        return sum(k.wait_ms for k in self.kernels)
 
     @property
     def percent_of_roofline(self) -> float:
@@ -135,7 +143,8 @@ class Report:
         rows = (dict(k, locs=tuple(k["locs"])) for k in values["kernels"])
         kernels = tuple(KernelProfile(**row) for row in rows)
         machine = dict(values["machine"], ceilings=tuple(map(_ceiling, _ceilings(values))))
-        return cls(**{**values, "kernels": kernels, "machine": Machine(**machine)})
+        values |= {"kernels": kernels, "machine": Machine(**machine)}
+        return cls(**{**values, "meeting_ns": tuple(values.get("meeting_ns", (0.0, 0.0)))})
 
     def save_html(self, path: str | Path) -> None:
         """Write a page with the roofline, the table, and the code of the kernels."""

@@ -10,9 +10,9 @@ MARKED = 10  # kernels that take longest get their rank
 WIDEST = {"ops": 34, "where": 40}
 HEADS = (
     ("top", ">"), ("#", ">"), ("ops", "<"), ("where", "<"), ("calls", ">"), ("thr", ">"),
-    ("{time}", ">"), ("min", ">"), ("share", ">"), ("{scale}FLOP", ">"), ("{scale}B", ">"),
-    ("GFLOP/s", ">"), ("GB/s", ">"), ("FLOP/B", ">"), ("peak", ">"), ("mem", ">"), ("roof", ">"),
-    ("bound", "<"),
+    ("{time}", ">"), ("min", ">"), ("wait", ">"), ("share", ">"),
+    ("{scale}FLOP", ">"), ("{scale}B", ">"), ("GFLOP/s", ">"), ("GB/s", ">"), ("FLOP/B", ">"),
+    ("peak", ">"), ("mem", ">"), ("roof", ">"), ("bound", "<"),
 )  # fmt: skip
 
 
@@ -66,7 +66,19 @@ def summary(report: Report) -> list[str]:
         f"{report.kernels_ms:.3f} ms (fastest {report.min_kernels_ms:.3f}), "
         f"{report.percent_of_roofline:.0f} % of the roofline",
         f"outside of kernels {max(report.total_ms - report.kernels_ms, 0.0):.3f} ms: threads that "
-        "wait for each other, checks of indices, making the results",
+        "meet, checks of indices, making the results",
+        *waiting(report),
+    ]
+
+
+def waiting(report: Report) -> list[str]:
+    """How long threads wait for each other, and what meeting costs at the moment."""
+    if report.threads == 1:
+        return []
+    before, after = report.meeting_ns
+    return [
+        f"in kernels a thread waits {report.wait_ms:.3f} ms for slower ones; an empty barrier "
+        f"takes {before:.0f} ns before the runs, {after:.0f} ns after them"
     ]
 
 
@@ -95,6 +107,7 @@ def cells(k: KernelProfile, units: Units) -> tuple[str, ...]:
         str(k.threads),
         units.duration(k.ms),
         units.duration(k.min_ms),
+        units.duration(k.wait_ms) if k.threads > 1 else "",
         f"{k.share:.1f}%",
         f"{k.flops / units.size:.2f}",
         f"{k.bytes / units.size:.2f}",
@@ -115,7 +128,8 @@ def total(report: Report, units: Units) -> tuple[str, ...]:
     intensity = f"{report.flops / report.bytes:.1f}" if report.bytes else ""
     return (
         "", "", "all kernels", "", str(sum(k.calls for k in report.kernels)), "",
-        units.duration(report.kernels_ms), units.duration(report.min_kernels_ms), "100.0%",
+        units.duration(report.kernels_ms), units.duration(report.min_kernels_ms),
+        units.duration(report.wait_ms) if report.threads > 1 else "", "100.0%",
         f"{report.flops / units.size:.2f}", f"{report.bytes / units.size:.2f}", *rates, intensity,
         "", "", f"{report.percent_of_roofline:.0f}%", "",
     )  # fmt: skip

@@ -35,6 +35,10 @@ class Engine:
         """What `call` returned, as arrays that nobody else writes to."""
         raise NotImplementedError
 
+    def meeting(self) -> float | None:
+        """Nanoseconds that an empty barrier of the threads takes now; None where unknown."""
+        return None
+
     def mode(self) -> AbstractContextManager:
         """Entered around each use of `call`."""
         return nullcontext()

@@ -66,6 +66,9 @@ class Session:
         with self.engine.mode():
             return clock.burst(self.engine.call, warm, count, inner)
 
+    def meeting(self) -> float | None:
+        return self.engine.meeting()
+
     def peak(self) -> float | None:
         return clock.peak_megabytes()
 

@@ -77,6 +77,12 @@ class NncompEngine(TorchLikeEngine):
 
     library_name = "nncomp"
 
+    def meeting(self) -> float | None:
+        if self.job.get("device") == "cuda":
+            return None
+        meeting = importlib.import_module("nncomp.backends.cpu.meeting")
+        return meeting.meeting_nanoseconds(self.job["threads"])
+
     def compiled(self, model: Any) -> Callable:
         return self.library.compile(model)
 
