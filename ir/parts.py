@@ -1,10 +1,10 @@
-"""A contraction whose columns are read in equal parts, as the gates of a recurrent cell are.
+"""A contraction whose columns are read in equal parts, as those of a gated linear layer are.
 
-    gates = contract(h, w)                        : f32[32,2048]
-    y = sigmoid(gates[:, :512]) * tanh(gates[:, 512:1024]) + ...    : f32[32,512]
+    gates = contract(x, w)                         : f32[32,2048]
+    y = silu(gates[:, :1024]) * gates[:, 1024:]    : f32[32,1024]
 
 Its kernel has the loops of one part: it computes the sums of all parts of a tile, then what is made
-of them, so the contraction's result is never stored. GLU and its like are such, too.
+of them, so the contraction's result is never stored.
 """
 
 from __future__ import annotations

@@ -22,6 +22,9 @@ from ..types import TensorType
 MAX_NODES = 48
 MAX_BUFFERS = 22
 MAX_CODE = 320  # vector instructions: some tens of kilobytes of text
+# The same of an epilogue of several parts of a product: a longer one, as the cell of an LSTM, is as
+# fast in a kernel of its own, where neighbours in memory follow each other.
+PARTS_CODE = 64
 SCRATCH = 4096  # elements of a row that a kernel can keep for itself
 FREE_WORK = 8192  # operations on single elements that cost less than one more kernel
 SCATTER = ("index_add", "index_put", "index_reduce")
@@ -184,7 +187,9 @@ class Group:
             return False
         if self._place(node) == frozenset(self.domain):
             return self._runs_along(node)
-        return not stored and is_in_parts(node, self.reads.positions(node), self.domain)
+        if stored or self.code > PARTS_CODE:
+            return False
+        return is_in_parts(node, self.reads.positions(node), self.domain)
 
     def _can_be_cut(self, node: Node, stored: bool) -> bool:
         """Whether the loops may be cut at the ends of a long concat's operands."""

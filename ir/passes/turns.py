@@ -47,7 +47,7 @@ def without_zero_products(body: Graph, zeros: Collection[Node]) -> Graph:
             return None
         if center_depth(center) * center.type.size < WORTH or len(center.inputs) > 2:
             return None
-        if is_frame(root) or panels_of(root) is not None or root is center:
+        if is_frame(root) or panels_of(root) is not None:
             return None
         inner = _with_zero(inner, center)
         operands = tuple(

@@ -46,7 +46,7 @@ def gated(rows, depth, width, count, dtype="f32"):
     first, *rest = parts_of(add(matmul(x, w), y), count)
     result = tanh(first)
     for part in rest:
-        result = mul(result, sigmoid(part))
+        result = mul(result, part)
     return Graph("g", [x, w, y], [result])
 
 
@@ -92,7 +92,8 @@ def test_a_product_that_others_read_too_is_stored():
 
 def test_further_results_of_the_epilogue():
     x, w = input_of(9, 24, name="x"), input_of(24, 128, name="w")
-    first, second = map(sigmoid, parts_of(matmul(x, w), 2))
+    first, second = parts_of(matmul(x, w), 2)
+    first, second = tanh(first), add(second, second)
     graph = Graph("g", [x, w], [mul(first, second), first, second])
     (kernel,) = fused(graph)
     assert len(kernel.attrs["body"].outputs) == 3
@@ -107,10 +108,42 @@ def test_rows_of_several_axes():
     check(graph, operands(graph))
 
 
+def test_a_long_epilogue_is_a_kernel_of_its_own():
+    x, w = input_of(9, 24, name="x"), input_of(24, 128, name="w")
+    first, second = parts_of(matmul(x, w), 2)
+    for _ in range(3):
+        first, second = tanh(second), sigmoid(first)
+    graph = Graph("g", [x, w], [mul(first, second)])
+    assert [n.attrs["kind"] for n in fused(graph)] == ["contract", "map"]
+    check(graph, operands(graph))
+
+
+class Minimal(nn.Module):
+    """A gated recurrent cell with one gate (after G.-B. Zhou et al., 2016)."""
+
+    def __init__(self, hidden):
+        super().__init__()
+        self.u = nn.Linear(hidden, 2 * hidden)
+
+    def forward(self, xs):
+        h = xs[0, :, : xs.shape[2] // 2]
+        for x in xs:
+            gate, new = (x + self.u(h)).chunk(2, -1)
+            h = h + F.sigmoid(gate) * (F.relu(new) - h)
+        return h
+
+
+@pytest.mark.parametrize("hidden", (12, 32, 96))
+def test_a_loop_over_a_gated_cell(hidden):
+    net, x = Minimal(hidden).requires_grad_(False), nncomp.randn(7, 3, 2 * hidden)
+    np.testing.assert_allclose(
+        np.array(nncomp.compile(net)(x)), np.array(net(x)), rtol=1e-5, atol=1e-5
+    )
+
+
 @pytest.mark.parametrize("kind", (nn.LSTM, nn.GRU))
 @pytest.mark.parametrize("hidden", (12, 32, 96))
-def test_a_turn_of_a_recurrent_layer(kind, hidden):
-    """One kernel where panels of the packed weight hold columns of one gate."""
+def test_recurrent_layers(kind, hidden):
     nncomp.manual_seed(0)
     layer = kind(8, hidden, bidirectional=True).requires_grad_(False)
     x = nncomp.randn(7, 3, 8)
@@ -124,9 +157,9 @@ def test_a_turn_of_a_recurrent_layer(kind, hidden):
 
 
 def test_threads_give_the_same_bits():
-    layer = nn.LSTM(16, 64).requires_grad_(False)
-    x = nncomp.randn(6, 24, 16)
-    results = [np.array(nncomp.compile(layer, threads=n)(x)[0]) for n in (1, 2, 3)]
+    net = Gated(256).requires_grad_(False)
+    x = nncomp.randn(150, 24)
+    results = [np.array(nncomp.compile(net, threads=n)(x)) for n in (1, 2, 3)]
     for other in results[1:]:
         np.testing.assert_array_equal(results[0], other)
 
@@ -134,9 +167,9 @@ def test_threads_give_the_same_bits():
 class Gated(nn.Module):
     """A product of a linear layer and a gate."""
 
-    def __init__(self):
+    def __init__(self, width=64):
         super().__init__()
-        self.up = nn.Linear(24, 128)
+        self.up = nn.Linear(24, 2 * width)
 
     def forward(self, x):
         return F.glu(self.up(x), dim=-1)
