@@ -30,3 +30,10 @@ def get(name: str, options: Mapping[str, Any] | None = None) -> Any:
         raise UnknownBackend(f"unknown backend {name!r}: expected one of {', '.join(NAMES)}")
     backend = import_module(f".{name}", __name__)
     return compile_options.Configured(backend, options) if options else backend
+
+
+def expect_compile(name: str) -> None:
+    """Tell a backend that a graph is on its way: what can be made ready meanwhile is begun."""
+    begin = getattr(get(name), "expect_compile", None)
+    if begin is not None:
+        begin()

@@ -12,13 +12,21 @@ def llvm_library() -> tuple[str, int, int] | None:
     """
     import llvmlite
 
+    path = library_path()
+    try:
+        stat = None if path is None else os.stat(path)
+    except OSError:
+        return None
+    return None if stat is None else (llvmlite.__version__, stat.st_size, stat.st_mtime_ns)
+
+
+def library_path() -> str | None:
+    """The file of llvmlite's library, None where it is elsewhere."""
+    import llvmlite
+
     folder = os.path.join(os.path.dirname(llvmlite.__file__), "binding")
     try:
         with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("libllvmlite."):
-                    stat = entry.stat()
-                    return llvmlite.__version__, stat.st_size, stat.st_mtime_ns
+            return next((e.path for e in entries if e.name.startswith("libllvmlite.")), None)
     except OSError:
-        pass
-    return None
+        return None

@@ -30,12 +30,14 @@ NOWHERE = Loc()
 
 
 class Node(Operators):
-    """One operation of a Graph. `op` is None for a graph input, whose name is `attrs["name"]`."""
+    """One operation of a Graph; `name` is the op's. `op` is None for a graph input, which is called
+    `attrs["name"]`, and whose `name` is `input`."""
 
-    __slots__ = ("op", "inputs", "attrs", "type", "loc")
+    __slots__ = ("op", "inputs", "attrs", "type", "loc", "name")
 
     def __init__(self, op: Op | None, inputs: tuple[Node, ...], attrs: Mapping, type, loc=NOWHERE):
         self.op, self.inputs, self.type, self.loc = op, inputs, type, loc
+        self.name: str = op.name if op is not None else "input"  # asked for most often of all
         self.attrs = attrs if isinstance(attrs, MappingProxyType) else MappingProxyType(dict(attrs))
 
     @property
@@ -45,11 +47,6 @@ class Node(Operators):
     @property
     def dtype(self):
         return self.type.dtype
-
-    @property
-    def name(self) -> str:
-        """The op's name; `input` for graph inputs."""
-        return self.op.name if self.op else "input"
 
     def __repr__(self) -> str:
         return f"<{self.name} : {self.type}>"

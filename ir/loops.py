@@ -171,15 +171,17 @@ class ArgReduce(Expr):
 
 
 class Accumulator(Expr):
-    """The finished sum of the contraction a kernel is built around, at the current position."""
+    """The finished sum of the contraction a kernel is built around, at the current position; of one
+    whose columns are read in parts (see parts.py) that of part number `part`.
+    """
 
-    __slots__ = ()
+    __slots__ = ("part",)
 
-    def __init__(self, dtype: DType, loops: tuple[Var, ...]):
-        self.dtype, self.vars = dtype, frozenset(loops)
+    def __init__(self, dtype: DType, loops: tuple[Var, ...], part: int = 0):
+        self.dtype, self.vars, self.part = dtype, frozenset(loops), part
 
     def show(self, name: Naming) -> str:
-        return "acc"
+        return f"acc.{self.part}" if self.part else "acc"
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Lowering:
     def __init__(self, leaves: dict[Node, Buffer], domain, center: Node | None = None):
         self.k = KernelBuilder(domain)
         self.leaves, self.center = leaves, center
-        self.center_at: tuple[Index, ...] = ()  # where the result of the contraction was read
+        self.center_at: dict[tuple[Index, ...], None] = {}  # where that was read
         self._memo: dict[tuple, Expr] = {}
 
     def at(self, node: Node, idx: tuple[Index, ...]) -> Expr:
@@ -77,8 +77,8 @@ class Lowering:
 
     def _element(self, node: Node, idx: tuple[Index, ...]) -> Expr:
         if node is self.center:
-            self.center_at = idx
-            return Accumulator(node.type.dtype, self.k.domain)
+            self.center_at[idx] = None
+            return Accumulator(node.type.dtype, self.k.domain, part_number(idx))
         leaf = self.leaves.get(node)
         if leaf is not None:
             return self.k.load(leaf, idx)
@@ -142,6 +142,10 @@ def positions(
     reads = Reads(domain)
     for root in roots or (primary,):
         reads.at(root, idx)
+    read = {x for node in body.nodes for x in node.inputs}
+    for out in others:
+        if out not in read and out.type.shape == primary.type.shape:  # stored beside it
+            reads.at(out, idx)
     for node in reversed(body.nodes):
         if node is not center and node.op.element is not None:
             reads.follow(node)
@@ -170,6 +174,12 @@ def is_full_position(idx: tuple[Index, ...], shape: tuple[int, ...]) -> bool:
             return False
         seen.add(atom)
     return True
+
+
+def part_number(at: tuple[Index, ...]) -> int:
+    """The part in which a contraction is read, whole or in parts (see parts.py)."""
+    last = at[-1] if at else Index()
+    return last.const // last.terms[0][0].extent if last.terms else 0
 
 
 def lower_map(body: Graph, name: str) -> Kernel:
@@ -202,10 +212,13 @@ def lower_center(body: Graph, name: str) -> Kernel:
         Store(out, linear(place, node.type.shape), lowering.at(node, place))
         for out, node, place in zip(outs, body.outputs, places, strict=made is None)
     )
-    loops = tuple(i.terms[0][0] if i.terms else None for i in lowering.center_at)
+    at = next(iter(lowering.center_at))
+    loops = tuple(i.terms[0][0] if i.terms else None for i in at)
     a, b = (*(leaves[x] for x in center.inputs), None)[:2]
     kind, attrs = CENTERS[center.name], dict(center.attrs)
     if kind == "contract":
+        if len(lowering.center_at) > 1:
+            attrs["parts"] = len(lowering.center_at)
         sums = tuple(leaves[x] for x in center.inputs[2:])
         extra = Contract(a, b, loops, attrs, sums, made)
     else:

@@ -8,12 +8,14 @@ loops of the matrix; only the place of the store is another one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from math import prod
 
+from .collapse import substitute
 from .graph import Graph, Node
-from .index import linear
+from .index import Index, Var, linear
 from .loops import Kernel, Store
 from .lower import LOWERINGS, NotFusible, domain_of, positions
 from .op import Elementwise, Movement, Reduction
@@ -41,7 +43,31 @@ def written_in_panels(node: Node, users: Mapping[Node, Sequence[Node]]) -> Node 
     matrix = panels_of(node)
     if matrix is None or users[matrix] != [node.inputs[0]] or users[node.inputs[0]] != [node]:
         return None
-    return matrix if comes_from_product(matrix) else None
+    return matrix if comes_from_product(matrix) or comes_from_rows(matrix) else None
+
+
+def comes_from_rows(matrix: Node) -> bool:
+    """Whether `matrix` is a function of rows of its own length and of sums over them, as the
+    result of a layer norm is."""
+    seen = {matrix: None}  # the nearest come first; what is far is stored somewhere between
+    found, axes = False, (len(matrix.shape) - 1,)
+    for node in islice(_growing(seen), CHAIN):
+        if isinstance(node.op, Reduction):
+            if node.inputs[0].shape != matrix.shape or node.attrs["axes"] != axes:
+                return False
+            found = True
+        elif isinstance(node.op, (Elementwise, Movement)):
+            seen.update(dict.fromkeys(node.inputs))
+    return found and isinstance(matrix.op, Elementwise)
+
+
+def _growing(nodes: dict[Node, None]) -> Iterator[Node]:
+    """The keys in order, also those that are added meanwhile."""
+    done = 0
+    while done < len(nodes):
+        fresh = list(nodes)[done:]
+        done += len(fresh)
+        yield from fresh
 
 
 def comes_from_product(matrix: Node) -> bool:
@@ -57,6 +83,23 @@ def comes_from_product(matrix: Node) -> bool:
             stack += following
             seen.update(following)
     return found
+
+
+def product_of(node: Node) -> Node | None:
+    """The one contraction of the same shape that elementwise nodes alone lead to from `node`."""
+    found: dict[Node, None] = {}
+    stack, seen = [node], {node}
+    while stack:
+        x = stack.pop()
+        if x.name == "contract" and x.shape == node.shape:
+            found[x] = None
+        if isinstance(x.op, Elementwise):
+            following = [i for i in x.inputs if i not in seen and i.shape == node.shape]
+            stack += following
+            seen.update(following)
+        if len(seen) > CHAIN or len(found) > 1:
+            return None
+    return next(iter(found), None)
 
 
 def is_in_panels(body: Graph, kind: str) -> bool:
@@ -82,10 +125,28 @@ def lower_panels(body: Graph, kind: str, name: str) -> Kernel:
     matrix = panels_of(panels)
     assert matrix is not None
     kernel = LOWERINGS[kind](Graph(body.name, body.inputs, [matrix, *others]), name)
+    width = panels.shape[-1]
+    if kind == "map":
+        kernel = _with_columns_cut(kernel, matrix.shape[-1], width)
     first, *rest = kernel.stores
-    out, width = replace(first.buffer, type=panels.type), panels.shape[-1]
+    out = replace(first.buffer, type=panels.type)
     _, idx = domain_of(matrix.shape)
     row, column = linear(idx[:-1], matrix.shape[:-1]), idx[-1]
+    if kind == "map":
+        column = _column(kernel.domain)
     there = linear((column // width, row, column % width), panels.shape)
     buffers = tuple(out if b is first.buffer else b for b in kernel.buffers)
     return replace(kernel, buffers=buffers, stores=(Store(out, there, first.value), *rest))
+
+
+def _with_columns_cut(kernel: Kernel, columns: int, width: int) -> Kernel:
+    """The loop over columns as one over panels and one inside: each writes side by side."""
+    *rows, column = kernel.domain
+    domain = (*rows, Var("panel", columns // width), Var("column", width))
+    stores = substitute(kernel.stores, {column: _column(domain)})
+    return replace(kernel, domain=domain, stores=stores)
+
+
+def _column(domain: tuple[Var, ...]) -> Index:
+    outside, inside = domain[-2:]
+    return Index.of(outside) * inside.extent + Index.of(inside)

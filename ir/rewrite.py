@@ -302,9 +302,12 @@ def rewrite(graph: Graph, rules: Iterable, limit: list[int] | None = None) -> Gr
 
 def with_bodies(node: Node, change: Callable[[Graph], Graph]) -> Node:
     """The node with `change` applied to each graph among its attributes."""
-    bodies = {k: v for k, v in node.attrs.items() if isinstance(v, Graph)} if node.attrs else {}
-    if not bodies:
+    for value in node.attrs.values():
+        if isinstance(value, Graph):
+            break
+    else:
         return node
+    bodies = {k: v for k, v in node.attrs.items() if isinstance(v, Graph)}
     new = {k: change(v) for k, v in bodies.items()}
     if all(new[k] is bodies[k] for k in bodies):
         return node

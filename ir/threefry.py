@@ -35,11 +35,16 @@ def key_words(seed: int, offset: int) -> tuple[int, int]:
 def threefry_words(key: np.ndarray, count: int, first: int = 0) -> np.ndarray:
     """Elements `first` to `first + count` of the stream of `key` (int64[2]) as int32."""
     out = np.empty(count, np.int32)
+    for start in range(0, count, BLOCK):
+        stop = min(start + BLOCK, count)
+        index = np.arange(first + start, first + stop, dtype=np.uint64)
+        out[start:stop] = threefry_at(key, index)
+    return out
+
+
+def threefry_at(key: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Elements of the stream of `key` (int64[2]) by their numbers (uint64), as int32."""
     with np.errstate(over="ignore"):
         a, b = (np.full(1, w, np.uint32) for w in key_words(int(key[0]), int(key[1])))
-        for start in range(0, count, BLOCK):
-            stop = min(start + BLOCK, count)
-            index = np.arange(first + start, first + stop, dtype=np.uint64)
-            low, high = index.astype(np.uint32), (index >> np.uint64(32)).astype(np.uint32)
-            out[start : start + BLOCK] = threefry2x32(a, b, low, high)[0].view(np.int32)
-    return out
+        low, high = index.astype(np.uint32), (index >> np.uint64(32)).astype(np.uint32)
+        return threefry2x32(a, b, low, high)[0].view(np.int32)

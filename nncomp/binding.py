@@ -15,6 +15,7 @@ from .tensor import Tensor
 from .trace_result import Traced
 
 Leaves = Sequence[Tensor]
+GiveUp = Callable[[np.ndarray], None]  # takes the memory of an array
 
 
 class Source:
@@ -57,8 +58,16 @@ class Binding:
                 reason = source.check(x)
                 if reason is not None:
                     return reason
+                if self._shares_a_write(i, x):
+                    return f"{source.words} shares memory with a tensor that is written in place"
                 self.captures[i] = x  # type: ignore[call-overload]
         return None
+
+    def _shares_a_write(self, i: int, x: Any) -> bool:
+        """Whether `x` as capture i and another capture overlap, and one of them is written."""
+        count = len(self.captures)
+        others = range(count) if i in self.updated else [j for j in self.updated if j < count]
+        return any(j != i and _may_share(self.captures[j]._data, x._data) for j in others)
 
     def tensors(self, leaves: Leaves) -> list[Tensor]:
         """All input tensors (without the random key); `stale` put new ones in their places."""
@@ -197,18 +206,20 @@ class Prepared:
             if arrays[i] is ABSENT:
                 arrays[i] = x._released.values()
 
-        def done(inputs: list[int], results: list[np.ndarray]) -> None:
+        def done(inputs: list[int], results: list[np.ndarray], give_up: GiveUp) -> None:
             for i in inputs:
                 if i in self.restore:
-                    self._release(i, arrays, results)
+                    self._release(i, arrays, results, give_up)
 
         return self.runner.prepare(arrays, done) if self.restore else self.runner.prepare(arrays)
 
-    def _release(self, i: int, arrays: list[np.ndarray], results: list[np.ndarray]) -> None:
+    def _release(
+        self, i: int, arrays: list[np.ndarray], results: list[np.ndarray], give_up: GiveUp
+    ) -> None:
         x, (number, steps) = self.captures[i], self.restore[i]
         if present(x) is ABSENT:  # for an earlier program
             arrays[i] = ABSENT
         elif present(x) is arrays[i]:
             arrays[i] = ABSENT
-            if not release(x, results[number], steps, self.runner.give_back):
+            if not release(x, results[number], steps, give_up):
                 arrays[i] = present(x)

@@ -20,6 +20,7 @@ import numpy as np
 
 from . import dispatch
 from .autograd.modes import state
+from .backends import expect_compile
 from .binding import Binding, Prepared, Source
 from .compiled_fast import Shortcut
 from .compiled_gradient import CallNode, GradientPrograms
@@ -31,9 +32,10 @@ from .names_guard import NamesGuard
 from .program_guards import ProgramGuards
 from .progress import show_compilations
 from .tensor import Tensor
-from .trace_error import TraceError
+from .trace_error import TraceError, state_message
 from .trace_guards import Guard, ModuleGuard, TensorGuard
 from .trace_result import Output, Traced
+from .trace_slots import finder, tensors_in
 from .tracing import trace_call
 
 show_compilations()
@@ -42,7 +44,7 @@ _tracing = threading.RLock()  # a trace puts Python state back, which two at onc
 
 def trace_guarded(
     functions: Sequence[Callable], run: Callable, args: tuple, kwargs: dict, root: Any,
-    share_results: bool = True,
+    for_calls: bool = True,
 ) -> tuple[Traced, NamesGuard]:  # fmt: skip
     """A recording of `run`, with a guard on what `functions` read; TraceError if they change it."""
     modules = root.modules() if root is not None else ()
@@ -50,16 +52,12 @@ def trace_guarded(
     names = NamesGuard([*functions, *(f for m in modules for f in _functions_of(m))], objects)
     with _tracing, _no_foreign_draws():
         try:
-            traced = trace_call(run, args, kwargs, root, share_results)
-            reason = names.check()
-            if reason is not None:
-                raise TraceError(
-                    f"the traced function changes Python state that a graph cannot keep: {reason}. "
-                    "Return the value instead, or change the state outside of the function."
-                )
+            traced = trace_call(run, args, kwargs, root, for_calls, [names])
+            changed = names.unexplained()
+            if changed is not None:
+                raise TraceError(state_message(names.codes, changed))
         finally:
-            if names.check() is not None:
-                names.restore()
+            names.undo()
     met = [g.module for g in traced.guards if isinstance(g, ModuleGuard)]
     names.follow([f for module in met for f in _functions_of(module)])
     return traced, names
@@ -126,12 +124,13 @@ def specialize(
 ) -> Specialization:
     """Trace `fn` on these arguments and compile it."""
     start = time.perf_counter()
+    expect_compile(backend)
     owner = getattr(fn, "__self__", None) if inspect.ismethod(fn) else None
     root = owner if hasattr(owner, "named_modules") else None
     if root is not None and fn.__name__ == "forward":
         fn = root.forward  # it may have been replaced
     traced, names = trace_guarded([fn], fn, args, kwargs, root)
-    sources = list(_gradient_sources(traced, leaves))
+    sources = [*_gradient_sources(traced, leaves), *slot_sources(traced)]
     traced_at = time.perf_counter()
     chosen, more = backend_for(backend, options, [*traced.captures, *leaves])
     guards = all_guards(traced, names, sources, more)
@@ -151,6 +150,15 @@ def _gradient_sources(traced: Traced, leaves: Sequence[Tensor]) -> Iterator[Sour
         g = _owner(owner, leaves)._grad
         if g is not None and id(g) in captured:
             yield Source(g, lambda leaves, o=owner: _owner(o, leaves)._grad, "a .grad that is read")
+
+
+def slot_sources(traced: Traced) -> Iterator[Source]:
+    """Tensors that the graph reads and that calls replace: what an earlier call left behind."""
+    captured = set(map(id, traced.captures))
+    for slot in traced.slots:
+        for path, x in tensors_in(slot.before):
+            if id(x) in captured and not slot.exact:
+                yield Source(x, finder(slot, path), slot.words)
 
 
 def _owner(owner: Any, leaves: Sequence[Tensor]) -> Tensor:
@@ -272,4 +280,6 @@ def only_output(structure: Any) -> int | None:
     return structure.number if alone and structure.capture is None else None
 
 
-__all__ = ["Specialization", "only_output", "specialize", "trace_guarded", "wrap_all"]
+__all__ = [
+    "Specialization", "only_output", "slot_sources", "specialize", "trace_guarded", "wrap_all",
+]  # fmt: skip

@@ -70,8 +70,12 @@ class GradientPrograms:
     def run_backward(self, node: CallNode, grads: Sequence[Tensor | None]) -> list:
         """The gradients of the inputs in `wrt`; None for those that no given cotangent reaches."""
         arrays = list(node.kept)
-        for i in self.passed:
-            arrays.append(_contiguous(node.saved[i].unpack(node.types[i], None)._data))
+        count = len(node.saved)
+        for i in self.passed:  # the random key comes after the tensors
+            if i < count:
+                arrays.append(_contiguous(node.saved[i].unpack(node.types[i], None)._data))
+            else:
+                arrays.append(node.key[i - count])
         for i in self.cotangents:
             g, t = grads[i], self.types[i]
             arrays.append(np.zeros(t.shape, t.dtype.numpy) if g is None else _contiguous(g._data))

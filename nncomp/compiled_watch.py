@@ -122,12 +122,10 @@ class Watcher:
         """Globals, closures and attributes that functions read."""
         for place, name, _, _ in guard.names:
             if type(place) is dict:
-                if name not in place:
-                    raise Unwatchable(f"'{name}' is gone")
-                self.name(place, name, place[name])
+                self.name(place, name, place.get(name, ABSENT))
             else:
                 self.value(place, self.at.cell_value, place.cell_contents)
-        for container, _, _ in guard.contents:
+        for container, *_ in guard.contents:
             self.container(container)
 
     def settings(self) -> None:

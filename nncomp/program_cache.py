@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .ir.graph import Graph
+from .rare_collections import rare_collections
 from .signature import Key, describe_difference
 
 MAX_PROGRAMS = 64
@@ -42,7 +43,8 @@ class ProgramCache:
             program = self.find(key, leaves)  # another thread may have been first
             if program is None:
                 reason = self._reason(key, leaves, names)
-                program = make()
+                with rare_collections():
+                    program = make()
                 self.reasons.append(reason)
                 self._made.append((key, program))
                 self.programs[key] = (program, *self.programs.get(key, ()))

@@ -7,13 +7,15 @@ differ.
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterator
 from typing import Any
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+from .trace_same import MISSING, copied, same, same_contents
+from .trace_slots import Entry, Place, Slot, changed_entries
+
 _IGNORED = ("_compiled_forward",)
 _CONTAINERS = (dict, list, set)
+_REGISTERED = {"_buffers": "buffer", "_parameters": "parameter", "_modules": "submodule"}
 
 
 class Guard:
@@ -24,7 +26,38 @@ class Guard:
         raise NotImplementedError
 
 
-class ModuleGuard(Guard):
+class StateGuard(Guard):
+    """Python state that is as it was when the graph was recorded, but for what calls put there."""
+
+    slots: dict[Place, Slot] = {}
+
+    def entries(self) -> Iterator[Entry]:
+        """All that differs now."""
+        raise NotImplementedError
+
+    def restore(self) -> None:
+        """Put everything back."""
+        raise NotImplementedError
+
+    def check(self) -> str | None:
+        """None if nothing changed that a program may depend on; else what did, and how."""
+        for entry in self.entries():
+            slot = self.slots.get(entry.place)
+            if slot is None or not slot.fits(entry.new):
+                return str(entry)
+        return None
+
+    def unexplained(self) -> Entry | None:
+        """What a recording changed beside the slots."""
+        return next((e for e in self.entries() if e.place not in self.slots), None)
+
+    def undo(self) -> None:
+        """Restore what a recording changed."""
+        if next(self.entries(), None) is not None:
+            self.restore()
+
+
+class ModuleGuard(StateGuard):
     """A module that is as it was when the graph was recorded."""
 
     def __init__(self, name: str, module: Any):
@@ -43,46 +76,61 @@ class ModuleGuard(Guard):
     def check(self) -> str | None:
         """None if nothing changed; else which attribute of which module did, and how."""
         module = self.module
-        if type(module) is self.cls and self.cls.forward is self.forward:
-            if [id(v) for v in module.__dict__.values()] == self.ids:
-                for _, value, _, ids in self.contents:
-                    if ids != ([id(v) for v in _values(value)] if value else []):
-                        return self._difference()
-                return None
-        return self._difference()
-
-    def _difference(self) -> str | None:
-        if type(self.module) is not self.cls or self.cls.forward is not self.forward:
+        if type(module) is not self.cls or self.cls.forward is not self.forward:
             return f"the class of {self.where()} or its forward was replaced"
-        for key, old, new in self.changes():
-            return f"attribute '{key}' of {self.where()} changed from {show(old)} to {show(new)}"
-        return None
+        if [id(v) for v in module.__dict__.values()] == self.ids:
+            for _, value, _, ids in self.contents:
+                if ids != ([id(v) for v in _values(value)] if value else []):
+                    return super().check()
+            return None
+        return super().check()
 
     def where(self) -> str:
         """The module in words."""
         path = f"module '{self.name}'" if self.name else "the module"
         return f"{path} ({self.cls.__name__})"
 
-    def changes(self) -> Iterator[tuple[str, Any, Any]]:
-        """(attribute, old value, new value) for all that differs."""
+    def entries(self) -> Iterator[Entry]:
+        """Attributes that were replaced, and what changed in dicts, lists and sets."""
         fields = self.module.__dict__
         for key in dict.fromkeys((*self.fields, *fields)):
-            old, new = self.fields.get(key, _MISSING), fields.get(key, _MISSING)
+            old, new = self.fields.get(key, MISSING), fields.get(key, MISSING)
             if key not in _IGNORED and not same(old, new):
-                yield key, old, new
-        for key, value, copied, _ in self.contents:
-            if fields.get(key) is value and not same_contents(copied, value):
-                yield key, copied, value
+                yield Entry(fields, key, old, new, f"attribute '{key}' of {self.where()}", key)
+        for key, value, before, _ in self.contents:
+            if fields.get(key) is value and not same_contents(before, value):
+                yield from self._inside(key, value, before)
+
+    def _inside(self, key: str, value: Any, before: Any) -> Iterator[Entry]:
+        if not isinstance(value, dict):
+            words = f"attribute '{key}' of {self.where()}"
+            yield Entry(None, key, before, value, words, key)
+            return
+        kind = _REGISTERED.get(key)
+        for k, old, new in changed_entries(before, value):
+            words = f"{kind} '{k}'" if kind else f"entry {k!r} of '{key}'"
+            name = str(k) if kind else key
+            yield Entry(value, k, old, new, f"{words} of {self.where()}", name)
+
+    def values(self) -> Iterator[tuple[Place, Any]]:
+        """(place, value) for all that was there when the graph was recorded."""
+        containers = {key: (value, before) for key, value, before, _ in self.contents}
+        for key, value in self.fields.items():
+            inside = containers.get(key)
+            if inside is not None and isinstance(value, dict):
+                yield from (((id(value), k), v) for k, v in inside[1].items())
+            else:
+                yield (id(self.module.__dict__), key), value if inside is None else inside[1]
 
     def restore(self) -> None:
         """Put all attributes back, and the contents of dicts, lists and sets."""
         fields = self.module.__dict__
         fields.clear()
         fields.update(self.fields)
-        for _, value, copied, _ in self.contents:
-            if not same_contents(copied, value):
+        for _, value, before, _ in self.contents:
+            if not same_contents(before, value):
                 value.clear()
-                value.extend(copied) if isinstance(value, list) else value.update(copied)
+                value.extend(before) if isinstance(value, list) else value.update(before)
 
 
 class TensorGuard(Guard):
@@ -110,54 +158,9 @@ def _is_there(x: Any) -> bool:
     return hasattr(x.__dict__.get("_data"), "cuda_device")
 
 
-class _Missing:
-    def __repr__(self) -> str:
-        return "nothing"
-
-
-_MISSING = _Missing()
-
-
 def _values(container: Any) -> Any:
     return container.values() if isinstance(container, dict) else container
 
 
 def _ids(container: Any) -> list[int]:
     return [id(v) for v in _values(container)]
-
-
-def copied(container: Any) -> Any:
-    """A shallow copy of a dict, list or set."""
-    return dict(container) if isinstance(container, dict) else type(container)(container)
-
-
-def same(old: Any, new: Any) -> bool:
-    """True for the same object, or equal plain values of one type."""
-    if old is new:
-        return True
-    if type(old) is not type(new):
-        return False
-    if isinstance(old, tuple):
-        return len(old) == len(new) and all(map(same, old, new))
-    if isinstance(old, types.MethodType):
-        return old == new
-    return isinstance(old, _PLAIN) and (old == new or (old != old and new != new))
-
-
-def same_contents(old: Any, new: Any) -> bool:
-    """True for containers of one kind whose entries are the same."""
-    if len(old) != len(new):
-        return False
-    if isinstance(old, dict):
-        return all(k in new and same(v, new[k]) for k, v in old.items())
-    if isinstance(old, set):
-        return old == new
-    return all(map(same, old, new))
-
-
-def show(value: Any) -> str:
-    """A value in a few words."""
-    text = repr(value) if isinstance(value, (*_PLAIN, _Missing)) else f"a {type(value).__name__}"
-    if isinstance(value, (dict, list)):
-        text += f" with {len(value)} entries"
-    return text if len(text) < 80 else text[:77] + "..."

@@ -13,13 +13,14 @@ from .device import CPU, device
 from .dispatch import shares
 from .ir import Graph, Node, input_node
 from .ir.graph import toposort, with_operands
-from .trace_error import TraceError, line_that_names, trace_error
+from .trace_error import TraceError, codes_of, state_message, trace_error
 from .trace_function import hook_call, recording
-from .trace_guards import ModuleGuard, TensorGuard
+from .trace_guards import ModuleGuard, StateGuard, TensorGuard
 from .trace_hooks import hooked_calls, with_hooks
 from .trace_memory import GraphStorage
 from .trace_outputs import Results
 from .trace_result import Traced
+from .trace_slots import Entry, Slot, slots_for
 from .trace_tracer import Tracer
 from .trace_values import map_leaves, named_arguments, unique_name
 
@@ -28,10 +29,11 @@ class Recorder:
     """One call of trace_call, from the arguments to the Traced."""
 
     def __init__(
-        self, function: Callable, args: tuple, kwargs: dict, root: Any, share_results: bool
-    ):
+        self, function: Callable, args: tuple, kwargs: dict, root: Any, for_calls: bool,
+        watched: Sequence[StateGuard] = (),
+    ):  # fmt: skip
         self.function, self.args, self.kwargs = function, args, kwargs
-        self.share_results = share_results
+        self.for_calls, self.watched = for_calls, watched
         self.roots = dict(_roots(function, root, args))
         self.tracer = Tracer()
         self.guards = [
@@ -69,10 +71,13 @@ class Recorder:
         with scope.tracing(top, self._meet), recording(tracer, state.grad_enabled):
             args, kwargs = self._arguments()
             result = self.function(*args, **kwargs)
-            results = Results(result, self.inputs, self.traced_arguments, self.share_results)
+            slots = self._slots() if self.for_calls else []
+            whole = (result, [slot.value for slot in slots]) if slots else result
+            results = Results(whole, self.inputs, self.traced_arguments, self.for_calls)
             outputs = results.computed
             nodes = [tracer.node_of(y) for y in outputs]
-            writes = [(name, tracer.node_of(x)) for name, x in self._reassigned_state()]
+            replaced_state = [] if self.for_calls else self._replaced_state()
+            writes = [(name, tracer.node_of(x)) for name, x in replaced_state]
             grads = self._grads()
             replaced, boundaries = self._hooks(), hooked_calls(tracer)  # these may capture, too
             captured = [s.origin for s in self._captures()]
@@ -96,6 +101,7 @@ class Recorder:
             grads=[(x, None if g is None else where[name]) for x, name, g in grads],
             structure=results.structure,
             reached=reached,
+            slots=slots,
         )
 
     def _place(self) -> device:
@@ -160,34 +166,51 @@ class Recorder:
                 )
         return [(_name(s), s.node) for s in written]
 
-    def _reassigned_state(self) -> list[tuple[str, Any]]:
+    def _slots(self) -> list[Slot]:
+        """Where forward left tensors behind; TraceError if it changed something else of a Module.
+
+        What else it changed of `watched` is for their owner to find.
+        """
+        guards: list[StateGuard] = [*self.guards, *self.watched]
+        slots = slots_for(
+            [entry for guard in guards for entry in guard.entries()],
+            [pair for guard in guards for pair in guard.values()],
+            self._read_as,
+        )
+        for guard in guards:
+            guard.slots = slots
+        for module_guard in self.guards:
+            entry = module_guard.unexplained()
+            if entry is not None:
+                raise TraceError(state_message(codes_of(module_guard.cls.forward), entry))
+        return list(slots.values())
+
+    def _read_as(self, x: Any) -> Any:
+        found = None if x._tracer is not None else self.tracer.captured.get(self.tracer.key_of(x))
+        return None if found is None else found.origin
+
+    def _replaced_state(self) -> list[tuple[str, Any]]:
         """Tensors that replaced a module's tensor under its name, as writes to the old one.
 
         Any other change of a module raises TraceError.
         """
-        found = []
-        for guard in self.guards:
-            for key, old, new in guard.changes():
-                changed = _changed_entries(old, new)
-                if changed is None:
-                    raise TraceError(_state_message(guard, key, old, new))
-                for label, before, after in changed:
-                    found.append(self._state_write(guard, label or key, before, after))
-        return found
+        return [
+            self._state_write(guard, entry) for guard in self.guards for entry in guard.entries()
+        ]
 
-    def _state_write(self, guard: ModuleGuard, key: str, old: Any, new: Any) -> tuple[str, Any]:
+    def _state_write(self, guard: ModuleGuard, entry: Entry) -> tuple[str, Any]:
+        old, new = entry.old, entry.new
         if getattr(old, "_type", None) != getattr(new, "_type", _NOTHING):
-            raise TraceError(_state_message(guard, key, old, new))
+            raise TraceError(state_message(codes_of(guard.cls.forward), entry))
         if new.requires_grad:
             raise TraceError(
-                f"forward stored a tensor that requires grad in '{key}' of {guard.where()}, so a "
-                "later call would go back through this one; store new.detach()"
+                f"forward stored a tensor that requires grad as {entry.words}, so a later call "
+                "would go back through this one; store new.detach()"
             )
         storage = self.tracer.capture(old)
         if storage.writes:
             raise TraceError(
-                f"forward both wrote '{key}' of {guard.where()} in place and replaced it; do one "
-                "of the two"
+                f"forward both wrote {entry.words} in place and replaced it; do one of the two"
             )
         return _name(storage), new
 
@@ -243,8 +266,7 @@ class Recorder:
     def restore(self) -> None:
         """Put eager tensors and modules back as they were."""
         for guard in self.guards:
-            if guard.check() is not None:
-                guard.restore()
+            guard.undo()
         self.tracer.restore()
 
 
@@ -270,28 +292,6 @@ def _extent(item: tuple[GraphStorage, np.ndarray]) -> tuple[int, int, GraphStora
         low += min(step * (n - 1), 0)
         high += max(step * (n - 1), 0)
     return low, high + array.itemsize * bool(array.size), storage, array
-
-
-def _changed_entries(old: Any, new: Any) -> list[tuple[str, Any, Any]] | None:
-    """Replaced tensors of an attribute or of a dict of them; None if something else changed."""
-    if hasattr(old, "_type") and hasattr(new, "_type"):
-        return [("", old, new)]
-    if not (isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys()):
-        return None
-    changed = [(k, v, new[k]) for k, v in old.items() if v is not new[k]]
-    if all(hasattr(a, "_type") and hasattr(b, "_type") for _, a, b in changed):
-        return changed
-    return None
-
-
-def _state_message(guard: ModuleGuard, key: str, old: Any, new: Any) -> str:
-    sentence = guard.check() or f"attribute '{key}' of {guard.where()} changed"
-    line = line_that_names(guard.cls.forward, key)
-    return (
-        f"{line}{': ' if line else ''}forward changes Python state that a graph cannot keep: "
-        f"{sentence}. Keep such state in a buffer and update it in place, or change it outside of "
-        "forward."
-    )
 
 
 def _roots(function: Callable, root: Any, args: tuple) -> Iterator[tuple[str, Any]]:

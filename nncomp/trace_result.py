@@ -9,6 +9,7 @@ from typing import Any
 from . import inplace
 from .ir import Graph, ops
 from .trace_guards import Guard
+from .trace_slots import Slot
 from .trace_values import fresh_containers, map_leaves
 
 
@@ -27,6 +28,8 @@ class Traced:
     guards         what must hold for the graph to be used again
     grads          (tensor or argument number, output number): set its .grad to that output
                    (None: to None)
+    slots          where each call leaves tensors behind; `structure` is then (what the function
+                   returned, [what goes into each slot])
     """
 
     graph: Graph
@@ -39,19 +42,26 @@ class Traced:
     grads: list[tuple[Any, int | None]]
     structure: Any = field(repr=False)
     reached: list[set[int]] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
 
     def rebuild(self, values: Sequence, arguments: Sequence | None = None) -> Any:
         """What the function returned, with `values` for the plain outputs.
 
         An output that is an argument, or a view of one, is taken from `arguments` (the tensors of
         this call, in order) if they are given, so that it shares memory as it does eagerly. Lists
-        and dicts are new ones at each call.
+        and dicts are new ones at each call. Tensors that stay behind are put in their slots.
         """
 
         def place(leaf: Any, path: str) -> Any:
             return leaf.take(values, arguments) if isinstance(leaf, Output) else leaf
 
-        return map_leaves(fresh_containers(self.structure), place)
+        whole = map_leaves(fresh_containers(self.structure), place)
+        if not self.slots:
+            return whole
+        result, left = whole
+        for slot, value in zip(self.slots, left, strict=True):
+            slot.put(value)
+        return result
 
 
 class Output:

@@ -9,13 +9,13 @@ a graph cannot express is refused with a TraceError that names the user's line.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .autograd.modes import state
 from .ir import Graph
 from .trace_error import TraceError, trace_error
-from .trace_guards import Guard
+from .trace_guards import Guard, StateGuard
 from .trace_recorder import Recorder
 from .trace_result import Traced
 
@@ -33,17 +33,20 @@ def trace_call(
     args: tuple = (),
     kwargs: dict | None = None,
     root: Any = None,
-    share_results: bool = False,
+    for_calls: bool = False,
+    watched: Sequence[StateGuard] = (),
 ) -> Traced:
     """Record `function(*args, **kwargs)`.
 
     `root` is the module whose parameters give the captured tensors their names; by default the
     function itself, the object whose method it is, or the modules that the function refers to.
-    With `share_results`, results that share memory come from one output, as views of it.
+    With `for_calls`, results that share memory come from one output, as views of it, and tensors
+    that forward leaves behind, in Modules or in what `watched` watches, get slots; without it,
+    state that forward replaces is overwritten in place.
     """
     if state.tracer is not None:
         raise trace_error("a graph is being recorded already; call the function itself")
-    recorder = Recorder(function, args, kwargs or {}, root, share_results)
+    recorder = Recorder(function, args, kwargs or {}, root, for_calls, watched)
     try:
         return recorder.run()
     finally:

@@ -20,9 +20,10 @@ from .accumulation import Accumulation
 from .amp.compiled_step import Scaling, without_autocast
 from .amp.grad_scaler import GradScaler
 from .autograd.modes import enable_grad, no_grad, state
+from .backends import expect_compile
 from .backends.options import check
 from .binding import Binding, Source
-from .compiled_call import all_guards, only_output, trace_guarded, wrap_all
+from .compiled_call import all_guards, only_output, slot_sources, trace_guarded, wrap_all
 from .compiler import check_options
 from .cuda.running import backend_for
 from .hyper_number import Condition
@@ -168,6 +169,7 @@ class _StepProgram:
 
     def __init__(self, step: TrainStep, args: tuple):
         start = time.perf_counter()
+        expect_compile(step.backend)
         self.step, self.optimizer = step, step.optimizer
         with _state_unless_error(self.optimizer):
             self.optimizer.init_state()
@@ -190,7 +192,7 @@ class _StepProgram:
             self._mutable = any(isinstance(v, (list, Tensor)) for v in options)
             self._values: list[Any] = []
             self.hooks = self._tensor_hooks()
-            sources = list(self._state_sources())
+            sources = [*self._state_sources(), *slot_sources(self.traced)]
             self.graph = self.traced.graph
             self.binding = Binding(self.traced, sources)
             traced_at = time.perf_counter()

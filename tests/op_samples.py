@@ -236,8 +236,10 @@ CONTRACT = [  # matmul from plain operands, from offsets, batched with b in pane
 
 HEADS = dict(rows=(9, 20, 0), keys=(7, 20, 20, 0), depth=(4, 1), width=5, safe=False)
 F3 = ("f32",) * 3
+SPAN = (-2.0, 2.0)
+SEEDS = (0, 2**40)
 
-ATTENTION = [  # two heads in one operand; a mask of keys; a mask of every row, cut off at the last
+ATTENTION = [  # two heads in one operand; a mask of keys; a mask of every row, cut off; dropout
     S("attention", (9, 20), (7, 20), (7, 20), dtypes=F3, tol=1e-5,
       attrs=dict(HEADS, batch=((2, 10, 10, 10, 0),), starts=(0, 4, 5, 0), scale=0.5, causal=False)),
     S("attention", (9, 20), (7, 20), (7, 20), (7,), dtypes=(*F3, "bool"), tol=1e-5,
@@ -246,6 +248,15 @@ ATTENTION = [  # two heads in one operand; a mask of keys; a mask of every row, 
     S("attention", (9, 20), (7, 20), (7, 20), (9, 7), dtypes=(*F3, "f32"), tol=1e-5,
       attrs=dict(HEADS, batch=(), starts=(0, 0, 0, 0), scale=1.0, causal=True,
                  rows=(9, 20, 7), keys=(7, 20, 20, 1))),
+    S("attention", (9, 20), (7, 20), (7, 20), (2,), dtypes=(*F3, "i64"), tol=1e-5,
+      ranges=(SPAN, SPAN, SPAN, SEEDS),
+      attrs=dict(HEADS, batch=((2, 10, 10, 10, 0),), starts=(0, 4, 5, 0), scale=0.5, causal=True,
+                 drop=(1 << 30, 4 / 3, 7, 63))),
+    S("attention_grad", (9, 20), (7, 20), (7, 20), (9, 6), (9, 7), (2,), tol=1e-5,
+      dtypes=(*F3, "f32", "f32", "i64"), ranges=(SPAN, SPAN, SPAN, SPAN, SPAN, SEEDS),
+      attrs=dict(HEADS, batch=(), starts=(0, 0, 0, 0), scale=1.0, causal=False, safe=True,
+                 rows=(9, 20, 7), keys=(7, 20, 20, 1), given=(1, 6), drop=(1 << 31, 2.0, 7),
+                 made=((28, 4), (0, 4), (64, 5)), gains=(1.0, 1.0), shape=(99,))),
     S("attention_grad", (9, 20), (7, 20), (7, 20), (9, 10), dtypes=(*F3, "f32"), tol=1e-5,
       attrs=dict(HEADS, batch=((2, 10, 10, 10, 0),), starts=(0, 4, 5, 0), scale=0.5, causal=True,
                  given=(0, 10, 5), made=((0, 4, 36), (72, 8, 4), (128, 10, 5)), gains=(0.5, 2.0),

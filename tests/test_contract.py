@@ -68,7 +68,8 @@ def kernel_text(plan) -> str:
     extents = [d.extent for d in (*spec.batch, *spec.m)]
     strides = [math.prod(extents[i + 1 :]) * spec.n for i in range(len(extents))]
 
-    def finish(e, acc, batch, m, n, mask):
+    def finish(e, sums, batch, m, n, mask):
+        (acc,) = sums
         at = n
         for index, stride in zip([*batch, *m], strides, strict=True):
             at = e.binary("add", at, e.binary("mul", index, Value(str(stride), "i64")))
@@ -447,7 +448,8 @@ def test_every_result_is_asked_for_before_it_is_there(m, n, k, target):
         place = e.gep("i64", counter, e.binary("add", row, column))
         e.store(e.binary("add", e.load("i64", place, 8), Value("1", "i64")), place, 8)
 
-    def finish(e, acc, batch, rows, column, mask):
+    def finish(e, sums, batch, rows, column, mask):
+        (acc,) = sums
         row = e.binary("mul", rows[0], Value(str(n), "i64"))
         place = e.gep("i64", Value("%c", "ptr"), e.binary("add", row, column))
         asked = e.load("i64", e.gep("i64", counter, e.binary("add", row, column)), 8)

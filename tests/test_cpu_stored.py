@@ -155,6 +155,10 @@ def test_sources(tmp_path):
     assert digest() is None  # saved after the start: what was loaded is not known
     os.utime(tmp_path / "inner" / "b.py", (1000, 1000))
     assert digest() not in (first, None)
+    whole = digest()
+    assert digest_of([str(tmp_path)], 2000.0, ("inner",)) not in (whole, None)
+    (tmp_path / "inner" / "b.py").unlink()
+    assert digest_of([str(tmp_path)], 2000.0, ("inner",)) == digest()
     assert digest_of([str(tmp_path / "absent")], 2000.0) is None
     assert digest_of([str(tmp_path)], 1000.0 + sources.MARGIN / 2) is None
 

@@ -27,6 +27,7 @@ after:
 
 Views of the operands are looked through, so that the parts of a merged projection are read where
 they lie. Constant masks are computed here, to see whether they are causal.
+Dropout of the weights is part of the node, which then reads the key of the random numbers.
 
 Needs: gradients taken. Establishes: nothing. Left alone: anything but float32, weights or scores
 that something else reads too, few queries, and more keys than fit into scratch.
@@ -83,5 +84,5 @@ def _lower(found: Found, node: Node, new, shapes: dict, fits: Fits) -> Node | No
     attrs = settled(geometry, found, node, shapes)
     if attrs is None or not fits(attrs):
         return None
-    operands = [x.walk.node for x in geometry.operands]
+    operands = [*(x.walk.node for x in geometry.operands), *geometry.keys_of_dropout(new)]
     return shaped(build_node(OPS["attention"], operands, attrs, node.loc), node.shape)

@@ -1,8 +1,8 @@
 """Recognizes the gradients of softmax(scale * q k^T + mask) v in what autodiff made of it.
 
     P = E / T                      E = exp(scores - top), T the spread sums of its rows
-    dv = P^T g
-    dP = g v^T
+    dv = P^T g                     P as it is used, after dropout
+    dP = g v^T                     under the same dropout
     dE = dP / T + spread(-sum(dP * (P / T)))
     dS = dE * E                    where the mask lets a key take part, else 0
     dq = dS k,  dk^T = q^T dS      times the scale, which may stand at any of them
@@ -17,6 +17,7 @@ from nncomp.ir.graph import Node
 from nncomp.ir.index import Index, Var
 
 from ..walks import at, look_through, loops
+from .dropout import undropped
 from .joined import Joined, joined
 from .pattern import Found, are_private, constant, scaled
 
@@ -77,7 +78,8 @@ class _Match:
 
     def __init__(self, node: Node, found: Found, users: Users, results: frozenset[Node]):
         self.node, self.found, self.users, self.results = node, found, users, results
-        self.weights, self.v = node.inputs
+        self.used, self.v = node.inputs
+        self.weights = found.weights
         self.powers, self.total = self.weights.inputs
         self.scores = self.powers.inputs[0].inputs[0]
         self.inner: list[Node] = []
@@ -104,7 +106,7 @@ class _Match:
                 made.of_k = self._chain(user, gain * self.found.scale_of_q, swapped=True)
             else:
                 return None
-        for user in self.users[self.weights]:
+        for user in self.users[self.used]:
             if user.name == "permute" and _swaps(user):
                 self.inner.append(user)
                 (product,) = self.users[user] if len(self.users[user]) == 1 else (user,)
@@ -122,12 +124,23 @@ class _Match:
             return None
         for direct, spread in (others[0].inputs, others[0].inputs[::-1]):
             if direct.name == "div" and direct.inputs[1] is self.total:
-                product = direct.inputs[0]
-                if product.name == "matmul" and self._is_row_term(spread, product):
+                pulled = direct.inputs[0]
+                product = self._undropped(pulled)
+                if product and product.name == "matmul" and self._is_row_term(spread, pulled):
                     g, turned = product.inputs
                     self.inner += [others[0], direct, product]
                     return g if same(turned, self.v, swapped=True) else None
         return None
+
+    def _undropped(self, pulled: Node) -> Node | None:
+        """g v^T below the dropout that the weights had."""
+        if self.found.drop is None:
+            return pulled
+        found = undropped(pulled, self.found.drop)
+        if found is None:
+            return None
+        self.inner += found[1]
+        return found[0]
 
     def _is_row_term(self, spread: Node, product: Node) -> bool:
         """spread(-sum(dP * (P / T))), with 0 for rows without any key where the total is safe."""

@@ -54,6 +54,9 @@ class Geometry:
         ]
         if found.mask is not None:
             self.operands.append(Operand(new[found.mask], at(self.batch, row, key)))
+        self.drop, self.drawn = found.drop, []  # of random words only the places count
+        if found.drop is not None:
+            self.drawn = [Operand(found.drop.bits, at(self.batch, row, key), through=False)]
         self.others = self.more(new)
         for operand in self.operands + self.others[:1]:
             self._settle(operand)
@@ -73,7 +76,7 @@ class Geometry:
             loop, inner = found
             outside = Var(f"{loop.name}o", loop.extent // inner)
             inside = Var(f"{loop.name}i", inner)
-            for x in self.operands + self.others:
+            for x in self.operands + self.others + self.drawn:
                 x.substitute({loop: Index.of(outside) * inner + Index.of(inside)})
             place = self.batch.index(loop)
             self.batch[place : place + 1] = [outside, inside]
@@ -128,6 +131,18 @@ class Geometry:
             starts=tuple(x.offset.const if x else 0 for x in (q, k, v, mask)),
         )
 
+    def of_dropout(self) -> dict:
+        """The attribute `drop`, if there is dropout."""
+        if self.drop is None:
+            return {}
+        (words,) = self.drawn
+        strides = (words.walk.stride(loop) for loop in (self.row, *self.batch))
+        return {"drop": (self.drop.least, self.drop.gain, *strides)}
+
+    def keys_of_dropout(self, new: dict[Node, Node]) -> list[Node]:
+        """The last operand, if there is dropout."""
+        return [new[self.drop.key]] if self.drop else []
+
 
 def settled(geometry: Geometry, found: Found, node: Node, shapes: dict) -> dict | None:
     """The attributes of an `attention` node; None for few queries and masks of other types.
@@ -143,4 +158,5 @@ def settled(geometry: Geometry, found: Found, node: Node, shapes: dict) -> dict 
         geometry.operands.pop()
     elif found.hides:
         geometry.invert_mask()
-    return geometry.attributes() | dict(scale=found.scale, causal=causal, safe=found.safe)
+    attrs = geometry.attributes() | dict(scale=found.scale, causal=causal, safe=found.safe)
+    return attrs | geometry.of_dropout()

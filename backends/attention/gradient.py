@@ -73,7 +73,7 @@ class Backward:
             gains=tuple(x.gain if x else 1.0 for x in self.pulled.all[:2]),
             shape=shape,
         )
-        operands = [x.walk.node for x in geometry.operands]
+        operands = [*(x.walk.node for x in geometry.operands), *geometry.keys_of_dropout(new)]
         operands.insert(3, g.walk.node)
         whole = build_node(OPS["attention_grad"], operands, attrs, self.node.loc)
         if self.pulled.joined is not None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from nncomp.ir.graph import Node
 from nncomp.ir.types import DType, float32
 
+from .dropout import Drop, match_dropout
+
 NEVER = float("-inf")
 
 
@@ -19,6 +21,7 @@ class Found:
     q: Node
     k: Node
     v: Node
+    weights: Node  # the softmax, before dropout
     mask: Node | None  # of the scores' shape: bool, or added
     hides: bool  # True in the mask is where a key takes no part
     scale: float
@@ -26,6 +29,7 @@ class Found:
     scale_of_q: float = 1.0  # what the scale holds that q, or k, was multiplied by before
     scale_of_k: float = 1.0
     inner: tuple[Node, ...] = ()  # the weights, the scores and what lies between them
+    drop: Drop | None = None  # which weights take no part
 
 
 def match_attention(node: Node, dtypes: tuple[DType, ...] = (float32,)) -> Found | None:
@@ -37,8 +41,9 @@ def match_attention(node: Node, dtypes: tuple[DType, ...] = (float32,)) -> Found
         return None
     weights, v = node.inputs
     match = _Match(weights, v)
+    drop = match.dropped() if node.dtype is float32 else None
     found = match.softmax()
-    return found and replace(found, inner=tuple(match.inner))
+    return found and replace(found, inner=tuple(match.inner), drop=drop)
 
 
 def are_private(
@@ -55,6 +60,15 @@ class _Match:
     def __init__(self, weights: Node, v: Node):
         self.weights, self.v = weights, v
         self.inner: list[Node] = []
+
+    def dropped(self) -> Drop | None:
+        """The dropout of the weights, which are then those before it."""
+        found = match_dropout(self.weights)
+        if found is None:
+            return None
+        drop, self.weights, inner = found
+        self.inner += inner
+        return drop
 
     def softmax(self) -> Found | None:
         """exp(scores - top) / total, along the last axis."""
@@ -139,7 +153,7 @@ class _Match:
         scale = after * before * beside
         if not math.isfinite(scale):
             return None
-        return Found(q, k, self.v, None, False, scale, False, before, beside)
+        return Found(q, k, self.v, self.weights, None, False, scale, False, before, beside)
 
 
 def constant(node: Node) -> float | None:

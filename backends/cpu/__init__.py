@@ -18,11 +18,14 @@ from nncomp.ir.index_check import raise_wrong
 from nncomp.ir.program import Program
 
 from . import stored
+from .early import expect_compile as expect_compile
 from .pages import give_back
 from .target import host_target
 
 if TYPE_CHECKING:
     from .stages import Stages
+
+GiveUp = Callable[[np.ndarray], None]
 
 
 class Runner:
@@ -46,7 +49,7 @@ class Runner:
         self.executable = Executable(program, library, types, recipe.is_parallel)
         self.nanoseconds = recipe.nanoseconds
         self.checks, self._positions = recipe.checks, recipe.positions
-        self.parts = recipe.parts
+        self.parts, self.written = recipe.parts, recipe.written
         self.restore = {i: (result, steps) for i, result, steps in recipe.restore}
         self.checker: Runner | None = None
         if recipe.checker is not None:
@@ -55,8 +58,6 @@ class Runner:
         if recipe.prepared is not None:
             self.prepared = Runner(recipe.prepared, objects, lambda: self.stages.prepared)
             self.prepared.executable.empty = aligned_empty
-
-    give_back = staticmethod(give_back)
 
     @functools.cached_property
     def stages(self) -> Stages:
@@ -91,11 +92,12 @@ class Runner:
     def prepare(
         self,
         arrays: Sequence[np.ndarray],
-        done: Callable[[list[int], list[np.ndarray]], None] = lambda inputs, results: None,
+        done: Callable[[list[int], list[np.ndarray], GiveUp], None] = lambda *told: None,
     ) -> list[np.ndarray]:
         """What the constant inputs alone decide (packed weights, folded norms); reuse it.
 
-        `done(inputs, results)` is told from time to time of inputs that are not needed any more.
+        `done(inputs, results, give_up)` is told from time to time of inputs that are not needed any
+        more; `give_up(array)` takes the memory of one.
         """
         if self.prepared is None:
             return []
@@ -104,17 +106,17 @@ class Runner:
         if not parts:
             results = self.prepared(inner)
             inner.clear()
-            done(list(self._positions), results)
+            done(list(self._positions), results, give_back)
             return results
 
-        def part_done(part: int, results: list[np.ndarray]) -> None:
+        def part_done(part: int, results: list[np.ndarray], give_up: GiveUp) -> None:
             for i in parts[part]:
                 inner[i] = None
-            done([self._positions[i] for i in parts[part]], results)
+            done([self._positions[i] for i in parts[part]], results, give_up)
 
         from .prepare_parts import run_parts
 
-        return run_parts(self.prepared.executable, inner, len(parts), part_done)
+        return run_parts(self.prepared.executable, inner, self.prepared.written, part_done)
 
     def __call__(
         self, arrays: Sequence[np.ndarray], prepared=(), threads: int | None = None
@@ -134,6 +136,8 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
     """
     from ..cache import default_cache
 
+    if expect_compile():
+        from . import stages as stages_module  # noqa: F401  while LLVM is loaded
     target, cache = host_target(), default_cache()
     context = contextvars.copy_context()  # the switches as they are now
 

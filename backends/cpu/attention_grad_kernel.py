@@ -134,6 +134,9 @@ class AttentionGradKernel(AttentionKernel):
             place = mul(e, add(e, start, i), plan.block)
             place = value(add(e, place, part * plan.lanes))
             share = e.load(self.vector, e.gep("float", self.scores, place), FLOAT * plan.lanes)
+            if self.dropout:
+                product = self.m.select(self._is_dropped(share), 0.0, product)
+                share = e.intrinsic("fabs", share)
             e.store(product, e.gep("float", self.slopes, place), FLOAT * plan.lanes)
             totals[part] = e.intrinsic("fmuladd", share, product, totals[part])
         return totals
@@ -145,7 +148,8 @@ class AttentionGradKernel(AttentionKernel):
         for at, total in enumerate(totals):
             place = e.gep("float", self.factors, at * plan.lanes)
             factor = e.load(self.vector, place, FLOAT * plan.lanes)
-            parts.append((factor, self.m.mul(factor, total)))
+            plain = self._without_gain(factor)
+            parts.append((factor, self.m.mul(plain, total)))
             e.store(e.const(self.vector, self.gains[0]), place, FLOAT * plan.lanes)
 
         def row(key: Index) -> None:
@@ -154,11 +158,31 @@ class AttentionGradKernel(AttentionKernel):
                 shares, slopes = (e.gep("float", x, place) for x in (self.scores, self.slopes))
                 share = e.load(self.vector, shares, FLOAT * plan.lanes)
                 slope = e.load(self.vector, slopes, FLOAT * plan.lanes)
-                share = self.m.mul(share, factor)
-                e.store(share, shares, FLOAT * plan.lanes)
+                gone = self._is_dropped(share) if self.dropout else None
+                share = self.m.mul(e.intrinsic("fabs", share) if gone else share, factor)
+                used = self.m.select(gone, 0.0, share) if gone else share
+                e.store(used, shares, FLOAT * plan.lanes)
                 e.store(self.m.mul(share, self.m.sub(slope, total)), slopes, FLOAT * plan.lanes)
 
         each(e, 0, limit, row, "key")
+
+    # -- dropout: until they are settled, shares that it takes are negative ------------------------
+
+    def kept(self, m: Lanes, share: Value, number: Index) -> Value:
+        """Row `number` of shares, with a sign where dropout takes one."""
+        if not self.dropout:
+            return share
+        keys = share.lanes // self.plan.block
+        sign = m.select(self.dropout.stays(mul(self.e, number, keys), keys), 1.0, -1.0)
+        return self.e.intrinsic("copysign", share, sign)
+
+    def _is_dropped(self, share: Value) -> Value:
+        bits = self.e.convert("bitcast", share, "i32")
+        return self.e.binary("icmp slt", bits, self.e.const(bits.type, 0))
+
+    def _without_gain(self, factor: Value) -> Value:
+        """The inverse sum that `factor` is `gain` times."""
+        return self.m.mul(factor, self.m.c(1 / self.dropout.gain)) if self.dropout else factor
 
     # -- gradients of keys and values --------------------------------------------------------------
 

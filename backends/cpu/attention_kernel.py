@@ -20,8 +20,9 @@ from ..lanes import Lanes
 from ..llvm import Emitter, Value, vector_type
 from ..reductions import prefix_mask
 from ..transpose_kernel import transpose
+from .attention_dropout import Dropout
 from .attention_plan import FLOAT, AttentionPlan
-from .attention_softmax import exp2_below, ramp_from
+from .attention_softmax import exp2_below, ramp_from, shuffled
 from .contract_index import Index, add, dot, each, low, mul, unravel, value
 
 LOG2E = math.log2(math.e)
@@ -50,10 +51,12 @@ class AttentionKernel:
         self.e, self.plan, self.walk = e, plan, plan.walk
         *operands, self.result = (Value(f"%b{b.slot}", "ptr") for b in kernel.buffers)
         self.q, self.k, self.v, *rest = operands
+        key = rest.pop() if self.walk.drop else None
         self.masks = rest[self.extra :]
-        self.mask_is_bool = bool(self.masks) and kernel.buffers[-2].type.dtype.kind == "b"
+        self.mask_is_bool = kernel.buffers[3 + self.extra].type.dtype.kind == "b"
         self.vector = vector_type("float", plan.lanes)
         self.m = Lanes(e, e.const(self.vector, 0), has_fma)
+        self.dropout = key and Dropout(e, self.walk.drop, key, plan.block)
 
     @property
     def mask_per_row(self) -> bool:
@@ -106,6 +109,8 @@ class AttentionKernel:
             type = "i8" if number == 3 and self.mask_is_bool else "float"
             offset = add(e, dot(e, batch, [d[1 + number] for d in w.batch]), w.starts[number])
             pointers.append(e.gep(type, base, value(offset)))
+        if self.dropout:
+            self.dropout.enter(batch)
         return pointers
 
     def shares(self, q: Value, k: Value, mask: list[Value], first: Index) -> Index:
@@ -124,6 +129,8 @@ class AttentionKernel:
         if w.causal:
             limit = low(e, add(e, first, self.plan.block), limit)
         tops = self._all_scores(k, mask, first, limit)
+        if self.dropout:
+            self.dropout.begin(first)
         self._powers(tops, limit)
         return limit
 
@@ -276,19 +283,20 @@ class AttentionKernel:
         if self.walk.safe:
             top = m.select(m.compare("oeq", top, NEVER), 0.0, top)
         pairs, zero = self._divided(limit, 2), e.const(pair, 0)
-        both = _shuffled(e, top, [*range(plan.block)] * 2)
+        both = shuffled(e, top, [*range(plan.block)] * 2)
         with e.loop(0, value(pairs), carry=[zero], hint="keys") as loop:
             total = self._power_row(loop.index, both, loop.carry[0])
             loop.next(total)
         halves = (range(plan.block), range(plan.block, 2 * plan.block))
-        total = m.add(*(_shuffled(e, loop.result[0], [*half]) for half in halves))
+        total = m.add(*(shuffled(e, loop.result[0], [*half]) for half in halves))
         last = mul(e, pairs, 2)
         with e.loop(value(last), value(limit), carry=[total], hint="key") as loop:
             loop.next(self._power_row(loop.index, top, loop.carry[0]))
         total = loop.result[0]
         if self.walk.safe:
             total = m.select(m.compare("oeq", total, 0.0), 1.0, total)
-        e.store(m.div(m.c(1.0), total), self.factors, 64)
+        gain = self.dropout.gain if self.dropout else 1.0
+        e.store(m.div(m.c(gain), total), self.factors, 64)
 
     def _power_row(self, number: Index, top: Value, total: Value) -> Value:
         """The scores of row `number`, in rows as long as `top`, made powers and added to `total`.
@@ -297,8 +305,15 @@ class AttentionKernel:
         address = e.gep("float", self.scores, value(mul(e, number, top.lanes)))
         align = FLOAT * min(self.plan.block, 16)
         share = exp2_below(m, m.sub(e.load(top.type, address, align), top))
-        e.store(share, address, align)
+        e.store(self.kept(m, share, number), address, align)
         return m.add(total, share)
+
+    def kept(self, m: Lanes, share: Value, number: Index) -> Value:
+        """Row `number` of shares, in rows as long as `share`, with 0 where dropout takes one."""
+        if not self.dropout:
+            return share
+        keys = share.lanes // self.plan.block
+        return m.select(self.dropout.stays(mul(self.e, number, keys), keys), share, 0.0)
 
     def mix(self, x: Mix, first: Index) -> None:
         """out[query] = factor * sum over keys of share * row[key]."""
@@ -378,9 +393,3 @@ class AttentionKernel:
             self.e.store(result, address, FLOAT)
         else:
             self.e.masked_store(result, address, prefix_mask(live, self.plan.lanes), FLOAT)
-
-
-def _shuffled(e: Emitter, x: Value, picks: list[int]) -> Value:
-    order = ", ".join(f"i32 {p}" for p in picks)
-    type = vector_type("float", len(picks))
-    return e.emit(type, f"shufflevector {x}, {x.type} poison, <{len(picks)} x i32> <{order}>")

@@ -29,6 +29,7 @@ class Walk(NamedTuple):
     scale: float
     causal: bool
     safe: bool
+    drop: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def make_gradient_plan(attrs: dict[str, Any], target: Target) -> GradientPlan:
 
     Tiles of keys divide a block, so that the last one of a causal block ends where the block does.
     """
-    plan = make_attention_plan({name: attrs[name] for name in Walk._fields}, target)
+    walk = {name: attrs[name] for name in Walk._fields if name in attrs}
+    plan = make_attention_plan(walk, target)
     sizes = vars(plan)
     while True:
         rows = max(r for r in (2, 4, 8) if r <= plan.key_rows or r == 2)

@@ -24,6 +24,13 @@ def exp2_below(m: Lanes, x: Value) -> Value:
     return m.select(m.compare("olt", x, LEAST), 0.0, result)
 
 
+def shuffled(e: Emitter, x: Value, picks: list[int]) -> Value:
+    """The lanes of `x` whose numbers are given."""
+    order = ", ".join(f"i32 {p}" for p in picks)
+    type = vector_type(x.scalar_type, len(picks))
+    return e.emit(type, f"shufflevector {x}, {x.type} poison, <{len(picks)} x i32> <{order}>")
+
+
 def ramp_from(e: Emitter, first: Index, lanes: int) -> Value:
     """<first, first + 1, ..> as i32."""
     type = vector_type("i32", lanes)

@@ -35,6 +35,7 @@ from .winograd_kernel import WeightKernel, WinogradKernel
 # threads anyway, meeting does.
 PARALLEL_NS, MEETING_NS = 6000.0, 600.0
 LONG = 300  # lines of a `run` function from which on LLVM would take a tenth of a second for it
+LINE_NS = 1000.0  # what a line of text may run; LLVM takes 25 times as long to make it faster
 VECTOR_NS, BYTE_NS = 0.15, 0.02  # of one vector instruction, of a byte that comes from a cache
 
 
@@ -180,7 +181,7 @@ def program_modules(
             continue
         texts.append(code.text)
         if made is not None:
-            made(code.text, KERNELS)
+            made(code.text, QUICK if runs_once and _is_brief(code) else KERNELS)
     if members:
         texts.append(pack_module(members, attributes(target)))
         if made is not None:
@@ -191,6 +192,11 @@ def program_modules(
     if made is not None:
         made(run, QUICK if run.count("\n") > LONG else KERNELS)
     return [*texts, run], codes
+
+
+def _is_brief(code: Code) -> bool:
+    """Whether one run takes far less time than LLVM would take to make it faster."""
+    return code.nanoseconds < LINE_NS * code.text.count("\n")
 
 
 def run_nanoseconds(program: Program, codes: dict[str, Code]) -> float:

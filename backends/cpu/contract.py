@@ -31,6 +31,7 @@ NEAR, FAR, AGAIN = 28, 25, 12
 TRIED, EQUAL = 4, 1.02  # tilings that are cut into units: so many, this near to the best one
 MAX_ROWS = 16  # limits of a tile, to keep the code small
 MAX_VECTORS, MAX_PACKED_VECTORS = 16, 8  # wide rows of b in place are worth more than panels
+PIECE = 256  # bytes of a row that an epilogue reads of several parts, or it waits for more lines
 STREAM_NS = 40  # bytes a nanosecond from beyond, of one thread of many
 
 
@@ -60,7 +61,8 @@ class Contraction:
     lies at p * panel_stride + k_linear * P + j and `k` strides b by multiples of P.
     `a_type`, `b_type` are LLVM scalar types; half and bfloat accumulate in float, and so do PAIRs
     of bfloat, of which an element holds two terms of the sum. Each tile is computed `products`
-    times, from other parts of a and b. `c` is no part of it: finished values go to a callback.
+    times, from other parts of a and b; or of b alone, if these are `parts` of the columns. `c` is
+    no part of it: finished values go to a callback.
     """
 
     batch: tuple[Dim, ...]
@@ -72,6 +74,7 @@ class Contraction:
     a_type: str = "float"
     b_type: str = "float"
     products: int = 1
+    parts: int = 1
 
     @property
     def scalar(self) -> str:
@@ -156,7 +159,7 @@ class Plan:
     def row_bytes(self) -> int:
         """Bytes of a that a row tile reads."""
         rows = self.row_runs[0].live * self.inner
-        return rows * self.spec.terms * SIZES[self.spec.a_type]
+        return rows * self.spec.terms // self.spec.parts * SIZES[self.spec.a_type]
 
     @property
     def column_bytes(self) -> int:
@@ -211,7 +214,7 @@ def wants_packed(contraction: Contraction, target: Target) -> bool:
     apart = abs(steps[-1]) * SIZES[spec.b_type] if steps else 0
     if apart < PAGE:
         crowded = apart >= PAGE // 2 and apart * spec.depth >= 2 * SECOND_CACHE
-        is_long = apart >= PAGE // 4 and spec.depth >= 2048
+        is_long = apart >= PAGE // 4 and spec.depth >= 1024
         return not spec.panel and (crowded or is_long) and spec.rows >= 1024
     large = spec.n * spec.depth * SIZES[spec.b_type] >= LARGE
     rows = 96 if large else 256 if spec.depth > 1024 else 1024
@@ -353,6 +356,8 @@ def _cost(spec: Contraction, m, cut: int, row_runs, column_runs, lanes: int) -> 
         slow = 1.3 if crowded > WAYS else 1.015 if crowded > WAYS // 2 else 1.0
         for column in column_runs:
             cycles = _cycles(len(offsets), _vectors(column.live, lanes)) * slow
+            if spec.parts > 1 and column.step * SIZES[spec.b_type] < PIECE:
+                cycles *= 1.05
             first, later = (max(cycles, fetch + 1) for fetch in _fetches(spec, column))
             turns, once = row.count * lines, row is row_runs[0]
             total += column.count * (later * (turns - once) + first * once)

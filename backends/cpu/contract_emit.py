@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby
 from math import prod
 from typing import NamedTuple
 
@@ -25,12 +26,13 @@ from nncomp.backends.cpu.contract_index import (
     unravel,
     value,
 )
+from nncomp.backends.cpu.contract_parts import Parts
 from nncomp.backends.cpu.contract_strassen import Quadrants
 from nncomp.backends.cpu.contract_sums import Ask, Column, accumulate, move
 from nncomp.backends.llvm import Emitter, Value
 from nncomp.backends.reductions import prefix_mask
 
-Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None], None]
+Finish = Callable[[Emitter, list[Value], list[Value], list[Value], Value, Value | None], None]
 Fetch = Callable[[Emitter, list[Value], list[Value], Value], None]
 
 
@@ -43,6 +45,7 @@ class _Unit(NamedTuple):
     finish: Finish
     fetch: Fetch | None
     quadrants: Quadrants | None
+    parts: Parts | None
     down: Value | None = None  # whether row tiles go from the last to the first
     column: Index = 0  # offset in b of the column tile
 
@@ -55,10 +58,10 @@ def emit_contraction(
     begin > end over units end..begin, from the last one down, and where units are blocks of rows
     their tiles too.
 
-    For each vector of results, `finish(e, acc, batch, m, n, mask)` is called with the accumulators,
-    the indices of the batch and m dims, the first column, and the mask of the columns that exist
-    (None for all). A unit's result does not depend on begin and end. Tiles walk m in any order.
-    Before a tile is computed, `fetch(e, batch, m, n)` may ask for what `finish` will need.
+    For each vector of results, `finish(e, sums, batch, m, n, mask)` is called with its sums, one of
+    each part, the indices of the batch and m dims, the first column, and the mask of the columns
+    that exist (None for all). A unit's result does not depend on begin and end. Tiles walk m in any
+    order. Before a tile is computed, `fetch(e, batch, m, n)` may ask for what `finish` will need.
     """
     if not plan.units:
         return
@@ -76,6 +79,7 @@ def emit_contraction(
             finish,
             fetch,
             quadrants,
+            Parts(e, plan) if plan.spec.parts > 1 else None,
             down if plan.shares_rows and begin.ref.startswith("%") else None,
         )
         rows = _span(e, row, plan.row_block, plan.row_tiles)
@@ -158,14 +162,16 @@ def _row_writer(e: Emitter, plan: Plan, unit: _Unit, run: Run, columns: Run, fir
             rest = multiply, places, unit.finish, unit.fetch
             unit.quadrants.write(columns, tile, corner, unit.column, unit.batch, *rest)
             return
-        ask = None
-        if unit.fetch:
-            inside = [run.live, *(d.extent for d in dims[plan.cut + 1 :])]
-            tile_at = _Tile(plan, outer, start, n, inside, len(vectors))
-            ask = partial(_ask, e, unit, tile_at)
+        inside = [run.live, *(d.extent for d in dims[plan.cut + 1 :])]
+        tile_at = _Tile(plan, outer, start, n, inside, len(vectors))
+        ask = partial(_ask, e, unit, tile_at) if unit.fetch else None
+        if unit.parts is not None:
+            unit.parts.multiply(a, unit.b, multiply, ask)
+            _finish_parts(e, unit, tile_at, vectors)
+            return
         sums = multiply(a, unit.b, ask=ask)
         for m, where, column in places():
-            unit.finish(e, sums.pop(0), unit.batch, m, where, column.mask)
+            unit.finish(e, [sums.pop(0)], unit.batch, m, where, column.mask)
 
     return write
 
@@ -189,10 +195,35 @@ def _ask(e: Emitter, unit: _Unit, tile: _Tile, turn: Index, turns: int) -> None:
     share = -(-count // turns)
     for k in range(share):
         place = low(e, add(e, mul(e, turn, share), k), count - 1)
-        first, *rest, vector = unravel(e, place, [*tile.inside, tile.vectors])
-        m = _m_indices(e, tile.plan, [*tile.outer, add(e, tile.start, first), *rest])
+        *row, vector = unravel(e, place, [*tile.inside, tile.vectors])
         n = add(e, tile.column, mul(e, vector, tile.plan.lanes))
-        unit.fetch(e, unit.batch, m, value(n))
+        unit.fetch(e, unit.batch, _row_of(e, tile, row), value(n))
+
+
+def _finish_parts(e: Emitter, unit: _Unit, tile: _Tile, vectors: list[Column]) -> None:
+    """The epilogue of a tile whose sums lie in memory: a loop over rows and over equal vectors."""
+    assert unit.parts is not None
+    width = len(vectors)
+    with e.loop(0, prod(tile.inside), hint="row") as rows:
+        m = _row_of(e, tile, unravel(e, rows.index, tile.inside))
+        first = mul(e, rows.index, width)
+        for (lanes, _), equal in groupby(enumerate(vectors), lambda x: _form(x[1])):
+            numbers = [number for number, _ in equal]
+            with e.loop(numbers[0], numbers[-1] + 1, hint="vector") as loop:
+                sums = unit.parts.sums(add(e, first, loop.index), lanes)
+                n = add(e, tile.column, mul(e, loop.index, tile.plan.lanes))
+                unit.finish(e, sums, unit.batch, m, value(n), vectors[numbers[0]].mask)
+
+
+def _form(column: Column) -> tuple[int, str]:
+    """Lanes and mask of a vector."""
+    return column.lanes, column.mask.ref if column.mask is not None else ""
+
+
+def _row_of(e: Emitter, tile: _Tile, inside: list[Index]) -> list[Value]:
+    """The indices of the dims of m of a row of a tile."""
+    first, *rest = inside
+    return _m_indices(e, tile.plan, [*tile.outer, add(e, tile.start, first), *rest])
 
 
 def _vectors(plan: Plan, run: Run) -> list[Column]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from nncomp.ir.cost import scalar_cost
 from nncomp.ir.index import Index, Quotient, Remainder, Var
 from nncomp.ir.loops import (
@@ -25,6 +27,7 @@ from ..map_kernel import store_value
 from ..scalar import memory_type
 from .contract import PAIR, Contraction, Dim, Plan, make_plan
 from .contract_emit import emit_contraction
+from .contract_parts import one_part
 from .contract_strassen import Quadrants, quadrant_of
 
 LONG = 12  # vector instructions of an epilogue that becomes a function
@@ -47,12 +50,14 @@ def contraction_of(extra: Contract) -> Contraction:
         a_type=scalar_a,
         b_type=scalar_b,
     )
-    return quadrant_of(whole, g["half"]) if g.get("half") else whole
+    if g.get("half"):
+        return quadrant_of(whole, g["half"])
+    return one_part(whole, g["parts"]) if g.get("parts") else whole
 
 
 def _paired_contraction(g: dict) -> Contraction:
     """A contraction whose elements are pairs of bfloat16, of which each product adds two terms."""
-    return Contraction(
+    whole = Contraction(
         batch=tuple(Dim(e, a // 2, b // 2) for e, a, b in g["batch"]),
         m=tuple(Dim(e, s // 2) for e, s in g["m"]),
         n=g["n"],
@@ -62,6 +67,7 @@ def _paired_contraction(g: dict) -> Contraction:
         a_type=PAIR,
         b_type=PAIR,
     )
+    return one_part(whole, g["parts"]) if g.get("parts") else whole
 
 
 class ContractKernel(ArgExpressions):
@@ -78,7 +84,9 @@ class ContractKernel(ArgExpressions):
         values = walk(roots_of(kernel.stores))
         self.accumulators = [x for x in values if isinstance(x, Accumulator)]
         cost = sum(scalar_cost(x.name) if isinstance(x, Call) else 1 for x in values)
-        self.is_long = cost > LONG
+        # the epilogue of parts is a loop: it is written once in any case
+        self.is_long = cost > LONG and plan.spec.parts == 1
+        self.is_heavy = cost > LONG
         self.fixed = _fixed(values)
         self.streams = [(s.buffer, s.offset, 1) for s in kernel.stores]
         loads = [x for x in values if isinstance(x, Load) and not index_reads(x.offset)]
@@ -108,7 +116,7 @@ class ContractKernel(ArgExpressions):
         if self.extra.loops[-1] is None:
             return False
         buffers = {x.slot: x.type for x, _, _ in self.streams}
-        return self.is_long or sum(t.size * t.dtype.itemsize for t in buffers.values()) >= FAR
+        return self.is_heavy or sum(t.size * t.dtype.itemsize for t in buffers.values()) >= FAR
 
     def place(self, buffer, index: Index) -> Value:
         """Where lanes lie; they start at multiples of their number, so that none of them crosses
@@ -161,16 +169,16 @@ class ContractKernel(ArgExpressions):
         outer = self.extra.loops[:-1]
         return {v: x for v, x in zip(outer, [*batch, *m], strict=True) if v is not None}
 
-    def _finish(self, e, acc: Value, batch, m, n: Value, mask: Value | None) -> None:
-        """One vector of finished sums: run the epilogue on it and store."""
+    def _finish(self, e, sums: list[Value], batch, m, n: Value, mask: Value | None) -> None:
+        """One vector of finished sums (of each part): run the epilogue on it and store."""
         column, bound = self.extra.loops[-1], self._bound(batch, m)
         if column is None:
-            acc = e.emit(acc.scalar_type, f"extractelement {acc}, i64 0", "acc")
+            sums = [e.emit(x.scalar_type, f"extractelement {x}, i64 0", "acc") for x in sums]
             self.enter(bound)
         else:
-            self.enter(bound, Lanes(column, acc.lanes, n, mask))
+            self.enter(bound, Lanes(column, sums[0].lanes, n, mask))
         for x in self.accumulators:
-            self.scope.known[id(x)] = acc
+            self.scope.known[id(x)] = sums[x.part]
         for s in self.kernel.stores:
             store_value(self, s, self.value(s.value))
         self.leave()
@@ -192,24 +200,29 @@ class ContractKernel(ArgExpressions):
         for x, type, place in zip(self.fixed, types, places[len(self.pointers) :], strict=True):
             self.scope.known[id(x)] = e.load(type, place, 8, "fixed")
 
-    def _call_finisher(self, e, acc: Value, batch, m, n: Value, mask: Value | None) -> None:
+    def _call_finisher(self, e, sums: list[Value], batch, m, n: Value, mask: Value | None) -> None:
         """The same by calling a function."""
-        key = f"{acc.type} {mask.ref if mask else ''}"
-        given = [acc, *batch, *m, n, self.frame]
+        key = f"{sums[0].type} {mask.ref if mask else ''}"
+        given = [*sums, *batch, *m, n, self.frame]
         if key not in self._functions:
             self._functions[key] = ""  # takes its number
             name = f"@{self.kernel.name}_finish{len(self._functions)}"
-            self._functions[key] = self._finisher(name, given, len(batch), mask)
+            counts = len(sums), len(batch), len(m)
+            self._functions[key] = self._finisher(name, given, counts, mask)
         name = self._functions[key].split("(", 1)[0].rsplit(" ", 1)[1]
         e.do(f"call void {name}({', '.join(map(str, given))})")
 
-    def _finisher(self, name: str, given: list[Value], batch: int, mask: Value | None) -> str:
+    def _finisher(
+        self, name: str, given: list[Value], counts: tuple[int, int, int], mask: Value | None
+    ) -> str:
+        """The text of such a function; `given` are so many sums and indices of batch and m dims."""
         inside = [Value(f"%a{k}", v.type) for k, v in enumerate(given)]
-        acc, *indices, n, frame = inside
+        rest, (n, frame) = iter(inside[:-2]), inside[-2:]
+        sums, batch, m = (list(islice(rest, count)) for count in counts)
         e, before = type(self.e)(), (self.e, self.scope, self.pointers)
         self.e, self.pointers = e, dict(self.pointers)
         self._read_frame(frame)
-        self._finish(e, acc, indices[:batch], indices[batch:], n, mask)
+        self._finish(e, sums, batch, m, n, mask)
         self.e, self.scope, self.pointers = before
         e.do("ret void")
         self.e.declarations |= e.declarations

@@ -24,7 +24,7 @@ from .contract_index import Index, add, mul, value
 LEFT = ((0, 0), (0, 1), (1, 3), (0, 3), (1, 0), (1, 1), (1, 2))
 RIGHT = ((0, 0), (0, 2), (0, 3), (1, 3), (1, 0), (1, 1), (1, 2))
 PRODUCTS = len(LEFT)
-Finish = Callable[[Emitter, Value, list[Value], list[Value], Value, Value | None], None]
+Finish = Callable[[Emitter, list[Value], list[Value], list[Value], Value, Value | None], None]
 Fetch = Callable[[Emitter, list[Value], list[Value], Value], None]
 SumUp = Callable[[list[Value], list[Value], Value], tuple[Value, Value]]
 Places = Callable[[], Iterator[tuple[list[Value], Value, Any]]]
@@ -165,7 +165,8 @@ class Quadrants:
                 continue
             row, at = self._moved(m, n, quadrant)
             acc = self.e.load(self.type, self._slot(quadrant, place), self.align, "sum")
-            finish(self.e, acc, batch, row, at, None if left == lanes else prefix_mask(left, lanes))
+            mask = None if left == lanes else prefix_mask(left, lanes)
+            finish(self.e, [acc], batch, row, at, mask)
 
     def _sum_up(self, batch: list[Value], places: Places) -> None:
         """The sums of the quadrants of what the epilogue has stored of this tile."""

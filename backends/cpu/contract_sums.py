@@ -21,7 +21,7 @@ Places = tuple[Value, ...]  # addresses in a and b, and perhaps of what is to be
 
 LINE, PAGE = 64, 4096  # bytes
 PIECE, MOST_LINES = 512, 64  # bytes of a row in one piece, lines of all rows, to fetch ahead
-SHARES = 8  # parts of a sum's walk between which a tile's prefetches are spread
+SHARES = 8  # pieces of a sum's walk between which a tile's prefetches are spread
 
 
 class Column(NamedTuple):
@@ -42,7 +42,8 @@ def accumulate(
     turns)` prefetches a share of what the epilogue will need.
     """
     sums = [e.const(vector_type(plan.scalar, column.lanes), 0) for column in columns] * len(rows)
-    turns = _turns(plan.k[0].extent) if plan.k and plan.spec.depth else 1
+    shares = max(1, SHARES // plan.spec.parts)
+    turns = _turns(plan.k[0].extent, shares) if plan.k and plan.spec.depth else 1
     if ask is not None and turns == 1:
         ask(0, 1)
     if not plan.spec.depth:
@@ -58,9 +59,9 @@ def accumulate(
     return loop.result[len(at) :]
 
 
-def _turns(extent: int) -> int:
-    """Shares of about equal length that a loop is cut in; 1 where it cannot be."""
-    likely = (*range(SHARES, 2 * SHARES), *range(SHARES - 1, 1, -1))
+def _turns(extent: int, shares: int) -> int:
+    """About so many shares of equal length that a loop is cut in; 1 where it cannot be."""
+    likely = (*range(shares, 2 * shares), *range(shares - 1, 1, -1))
     return next((n for n in likely if extent % n == 0), 1)
 
 

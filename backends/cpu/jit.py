@@ -41,6 +41,7 @@ _SHOWN_LINES = 12  # of the offending IR, in an error message
 _lock = threading.RLock()
 _running = threading.Condition()
 _count = 0
+_looking = threading.Lock()
 
 
 class CodegenError(RuntimeError):
@@ -219,7 +220,7 @@ def compiling():
 
 def look_at_llvm() -> bool:
     """Load LLVM, and find out whether several threads may compile at once."""
-    with compiling():
+    with compiling(), _looking:  # a second thread waits for what the first one finds
         return raw_emitter() is not None
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from nncomp.ir.graph import Graph, Node, build_node, rebuild
 from nncomp.ir.ops import permute, reshape, sum
-from nncomp.ir.panels import comes_from_product, panels_of
+from nncomp.ir.panels import comes_from_product, comes_from_rows, panels_of
 
 PARTS = 16  # of a sum over rows: enough for the threads, and always the same
 Walk = tuple[tuple[int, ...], ...]  # (extent, stride in the left operand, ..) of each loop
@@ -151,7 +151,7 @@ def _panels_for(matrix: Node, node: Node) -> _Panels | None:
     if matrix.name == "attention_grad":
         panels = panels._replace(width=matrix.attrs["width"])
         return panels if gradients_in_panels(matrix, panels) else None
-    return panels if comes_from_product(matrix) else None
+    return panels if comes_from_product(matrix) or comes_from_rows(matrix) else None
 
 
 def _can_read(user: Node, matrix: Node, panels: _Panels, node: Node, users) -> bool:

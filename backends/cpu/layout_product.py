@@ -23,6 +23,7 @@ from .target import Target
 
 # Bytes between rows of a left operand, terms and columns of the result that make a copy worth it
 FAR_ROWS, DEEP, WIDE = 2048, 64, 128
+PANEL, WIDEST = 32, 128  # columns of a panel that can be read in place: a multiple, and the most
 
 
 class Product:
@@ -38,6 +39,7 @@ class Product:
         self, left, left_at, right, right_at, *, lead, batch, m, n, k, dense=(), prepared=False
     ):
         self.prepared, self.even = prepared, False
+        self.panels = (0, 0)  # width and distance of those in which the right operand lies anyway
         self.left, self.left_at = left, tuple(left_at)
         self.right, self.right_at, self.lead = right, tuple(right_at), lead
         self.batch, self.m, self.n, self.k = list(batch), list(m), n, list(k)
@@ -63,7 +65,8 @@ class Product:
     @property
     def copied(self) -> int:
         """How many elements of the right operand each call must copy into panels."""
-        return 0 if self.is_direct or self.prepared else self.right.type.size
+        in_place = self.is_direct or self.panels[0] or self.prepared
+        return 0 if in_place else self.right.type.size
 
     # -- cutting loops -------------------------------------------------------------------------
 
@@ -88,8 +91,24 @@ class Product:
         before = dict(vars(self))
         while (found := cut_of(self.b.offset)) and found[0] != self.n:
             self.cut(*found)
-        if not self.is_direct:
+        if not self.is_direct and not (found and self._settle_in_panels(found[1])):
             vars(self).update(before)
+
+    def _settle_in_panels(self, width: int) -> bool:
+        """Whether the right operand lies in panels of so many columns, as the results of
+        attention do; then it is read there."""
+        outside, inside = Var("panel", self.n.extent // width), Var("column", width)
+        self.b = self.b.substitute({self.n: Index.of(outside) * width + Index.of(inside)})
+        while found := cut_of(self.b.offset):
+            self.cut(*found)
+        if self.n.extent % width or width % PANEL or width > WIDEST or not self.b.is_affine:
+            return False
+        if self.b.stride(inside) != 1 or not self.b.stride(outside):
+            return False
+        if any(self.b.stride(v) % width for v in self.k):
+            return False
+        self.panels = width, self.b.stride(outside)
+        return True
 
     # -- the node ------------------------------------------------------------------------------
 
@@ -99,12 +118,14 @@ class Product:
         rows = len(self.m) > count
         if turned is not None:
             self.a = Walk(*turned)
-        panel, pair = 0, pair_loop(self, target)
+        (panel, apart), pair = self.panels, pair_loop(self, target)
         if pair is not None:
             panel = panel_width(target, memory_type(self.right.dtype.name), self.n.extent)
             packed, start = pack_pairs(self, pair, panel, _pad_last)
             self.b = stored(packed, start)
-        elif self.prepared or not self.is_direct or wants_packed(self._contraction(), target):
+        elif not panel and (
+            self.prepared or not self.is_direct or wants_packed(self._contraction(), target)
+        ):
             panel = panel_width(target, memory_type(self.right.dtype.name), self.n.extent)
             self.b = self._packed(panel)
         self._fold_batch()
@@ -117,7 +138,7 @@ class Product:
             n=self.n.extent,
             k=tuple((v.extent, self.a.stride(v), self.b.stride(v)) for v in self.k),
             panel=panel,
-            panel_stride=panel * prod(v.extent for v in self.k) * (1 if pair is None else 2),
+            panel_stride=apart if pair is None and apart else self._panel_size(panel, pair),
             a_offset=self.a.offset.const,
             b_offset=self.b.offset.const,
         )
@@ -126,6 +147,10 @@ class Product:
         if pair is not None:
             attrs["paired"] = True
         return build_node(OPS["contract"], (self.a.node, self.b.node), attrs, loc)
+
+    def _panel_size(self, panel: int, pair: Var | None) -> int:
+        """Elements of a panel that was copied."""
+        return panel * prod(v.extent for v in self.k) * (1 if pair is None else 2)
 
     def _contraction(self) -> Contraction:
         def dims(group):
@@ -169,20 +194,23 @@ class Product:
             return 0
         rows, depth = self.m[0].extent, prod(v.extent for v in self.k)
         strides = [rows * prod(v.extent for v in self.k[i + 1 :]) for i in range(len(self.k))]
-        is_whole = self.a.offset.const == 0 and self.a.node.type.size == rows * depth
-        if not is_whole or strides != [self.a.stride(v) for v in self.k]:
+        is_inside = self.a.offset.const % rows == 0 and self.a.node.type.size % rows == 0
+        if not is_inside or strides != [self.a.stride(v) for v in self.k]:
+            return 0
+        if 2 * depth * rows < self.a.node.type.size:
             return 0
         if rows * size < FAR_ROWS or depth < DEEP or self.n.extent < WIDE:
             return 0
         return next((n for n in (32, 16) if rows % n == 0), 0)
 
     def _pack_left(self, panel: int) -> None:
-        """The left operand [k.., m] as [m / panel, k.., panel]."""
-        rows, depth = self.m[0].extent, prod(v.extent for v in self.k)
+        """The left operand [k.., m] as [m / panel, k.., panel]; all of it, if it is a part."""
+        rows = self.m[0].extent
+        depth, first = self.a.node.type.size // rows, self.a.offset.const // rows
         source = reshape(self.a.node, shape=(depth, rows // panel, panel))
         self.cut(self.m[0], panel)
         outside, inside = (Index.of(v) for v in self.m)
-        place = outside * (depth * panel) + inside
+        place = outside * (depth * panel) + inside + first * panel
         for v in self.k:
             place = place + Index.of(v) * (self.a.stride(v) // rows * panel)
         self.a = Walk(permute(source, dims=(1, 0, 2)), place)

@@ -6,11 +6,13 @@ from functools import lru_cache, partial
 
 from nncomp.ir.graph import Graph
 from nncomp.ir.passes import PIPELINE, cse, simplify
+from nncomp.ir.passes.factor_gradients import factor_gradients
 from nncomp.ir.passes.fuse import fuse
 from nncomp.ir.passes.join_sums import join_sums
 from nncomp.ir.passes.plan import plan_program
 from nncomp.ir.passes.recompute import fit_memory
 from nncomp.ir.passes.save_less import save_less
+from nncomp.ir.passes.shift_histories import shift_histories
 from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.passes.split_cumsum import split_cumsum
 from nncomp.ir.passes.split_reductions import split_reductions
@@ -41,6 +43,7 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
     return [
         *PIPELINE,
         scan_bodies,
+        shift_histories,
         attention,
         choose_layout,
         sink_permutes,
@@ -52,7 +55,7 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
 def kernel_pipeline() -> list[Pass]:
     """From single nodes to kernels."""
-    return [save_less, split_cumsum, split_reductions, fuse, join_sums]
+    return [factor_gradients, save_less, split_cumsum, split_reductions, fuse, join_sums]
 
 
 def within(limit: int, passes: list[Pass]) -> list[Pass]:

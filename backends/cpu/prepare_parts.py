@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from nncomp.ir.program import LoopStep, Program, Step
 
+from .moved_pages import MovedPages
 from .pages import give_back
 from .pool import get_pool
 from .threads import get_num_threads
@@ -113,22 +114,40 @@ def touched(items: Sequence[Item]) -> set[int]:
     return {p.index for p in places if p.base == "in"}
 
 
-def run_parts(
-    executable: Any, arrays: list, parts: int, done: Callable[[int, list[np.ndarray]], None]
-) -> list[np.ndarray]:
-    """The results of a prepare program; `done(part, results)` is told of each part.
+def first_written(parts: Sequence[Sequence[Item]]) -> tuple[tuple[int, ...], ...]:
+    """For each part the results that it is the first to write."""
+    known: set[int] = set()
+    found = []
+    for part in parts:
+        places = (place for item in part for place, _ in item.writes)
+        new = {place.index for place in places if place.base == "out"} - known
+        known |= new
+        found.append(tuple(sorted(new)))
+    return tuple(found)
 
-    `arrays` may lose what no later part reads: the program has their addresses.
+
+def run_parts(
+    executable: Any,
+    arrays: list,
+    written: Sequence[Sequence[int]],
+    done: Callable[[int, list[np.ndarray], Callable[[np.ndarray], None]], None],
+) -> list[np.ndarray]:
+    """The results of a prepare program; `done(part, results, give_up)` is told of each part.
+
+    `arrays` may lose what no later part reads: the program has their addresses. `give_up(array)`
+    takes the memory of one, for results that later parts write; `written` are those of each part.
     """
     frame = executable.take_frame()
     results = executable.new_results()
     executable.point(frame, arrays, results)
+    pages = MovedPages(results, written)
     count = get_num_threads() if executable.is_parallel else 1
-    for part in range(parts):
+    for part in range(len(written)):
+        pages.begin(part)
         get_pool().run(executable.library.address(f"part_{part}"), frame.address, count)
         if executable.program.arena >= LARGE:
             give_back(frame.arena)
-        done(part, results)
+        done(part, results, pages.take)
     if executable.program.arena < LARGE:
         executable.give_back(frame)
     return results

@@ -10,35 +10,38 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import nncomp.backends as backends
 import nncomp.ir as ir
 from nncomp.ir.digest import blake2b
 
 MARGIN = 3.0  # seconds between a file's time and the start that are too few to tell which was first
+OTHERS = ("numpy", "ptx")  # backends that have no part in this one's code
 
 
 @functools.cache
 def source_digest() -> str | None:
     """Digest of the compiler's source files, None if it may not be that of the code that runs."""
-    return digest_of([ir.__path__[0], backends.__path__[0]], backends.IMPORTED_AT)
+    return digest_of([ir.__path__[0], backends.__path__[0]], backends.IMPORTED_AT, OTHERS)
 
 
-def digest_of(folders: Iterable[str], started: float) -> str | None:
-    """Digest of the Python files below `folders`; None if one is newer than `started`."""
+def digest_of(
+    folders: Iterable[str], started: float, without: Collection[str] = ()
+) -> str | None:
+    """Digest of the Python files below `folders`, but for those of folders named in `without`
+    directly below one; None if a file is newer than `started`."""
     total = blake2b(digest_size=32)
     try:
         for number, folder in enumerate(folders):
-            paths = sorted(_python_files(folder))
+            paths = sorted(_python_files(folder, {"__pycache__", *without}))
             if not paths:
                 return None
             for path in paths:
-                if os.stat(path).st_mtime > started - MARGIN:
+                content, date = _read(path)
+                if date > started - MARGIN:
                     return None
-                with open(path, "rb", buffering=0) as file:
-                    content = file.read()
-                name = f"{number} {os.path.relpath(path, folder)} {len(content)}\n"
+                name = f"{number} {path[len(folder) + 1 :]} {len(content)}\n"
                 total.update(name.encode())
                 total.update(content)
     except OSError:
@@ -46,10 +49,23 @@ def digest_of(folders: Iterable[str], started: float) -> str | None:
     return total.hexdigest()
 
 
-def _python_files(folder: str) -> Iterator[str]:
+def _read(path: str) -> tuple[bytes, float]:
+    """Contents and date of a file, without the calls that a file object adds."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        stat = os.fstat(handle)
+        content = os.read(handle, stat.st_size)
+        while len(content) < stat.st_size and (more := os.read(handle, stat.st_size)):
+            content += more
+        return content, stat.st_mtime
+    finally:
+        os.close(handle)
+
+
+def _python_files(folder: str, without: Collection[str]) -> Iterator[str]:
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
-            if entry.name != "__pycache__":
-                yield from _python_files(entry.path)
+            if entry.name not in without:
+                yield from _python_files(entry.path, ("__pycache__",))
         elif entry.name.endswith(".py"):
             yield entry.path

@@ -21,14 +21,14 @@ from nncomp.ir.unpack import Steps, unpack_steps
 from ..loop_bodies import packed_for_kernels
 from . import pipeline
 from .codegen import program_modules, run_nanoseconds
-from .prepare_parts import cut, read_last, touched
+from .prepare_parts import cut, first_written, read_last, touched
 from .shares import shares_text
 from .stored import Recipe
 from .target import Target
 from .threads import get_num_threads
 
 announce_passes(
-    "scan_bodies", "attention", "choose_layout", "sink_permutes", "save_less",
+    "scan_bodies", "shift_histories", "attention", "choose_layout", "sink_permutes", "save_less",
     "split_cumsum", "split_reductions", "recompute", "fuse",
 )  # fmt: skip
 
@@ -100,6 +100,7 @@ class Stages:
             positions=tuple(names.index(n) for n in prepared.graph.input_names) if prepared else (),
             parts=read_last(self.parts, self.program.inputs),
             restore=tuple(self._restore()),
+            written=first_written(self.parts),
             checker=checker.recipe if checker else None,
             prepared=prepared.recipe if prepared else None,
         )

@@ -25,7 +25,7 @@ from ..cache import ObjectCache
 from .sources import source_digest
 from .target import Target, versions
 
-VERSION = 3
+VERSION = 4
 SHOWING = ("debug", "print_after", "dump", "check")  # switches that need the passes to run
 HARMLESS = ("CACHE", "CACHE_DIR", "CACHE_MB", "PIN", "PROGRESS", "SPIN_US", "THREADS")
 POINTING = frozenset(INDEXED) | {"bounded"}  # their source lines are part of error messages
@@ -46,6 +46,7 @@ class Recipe(NamedTuple):
     prepared: Recipe | None = None
     parts: tuple[tuple[int, ...], ...] = ()  # inputs not read after each part of the steps
     restore: tuple[tuple[int, int, Steps], ...] = ()  # input, result of `prepared`, the way back
+    written: tuple[tuple[int, ...], ...] = ()  # results that each part is the first to write
 
 
 # -- the key ---------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ def recipe_from_json(fields: dict[str, Any] | None) -> Recipe | None:
         float(fields["nanoseconds"]), types, int(fields["objects"]), checks,
         tuple(map(int, fields["positions"])),
         recipe_from_json(fields["checker"]), recipe_from_json(fields["prepared"]),
-        _tuples(fields["parts"]), _tuples(fields["restore"]),
+        _tuples(fields["parts"]), _tuples(fields["restore"]), _tuples(fields["written"]),
     )  # fmt: skip
 
 

@@ -106,12 +106,24 @@ def host() -> tuple[str, dict[str, bool], str]:
     return found.cpu, found.features, found.triple
 
 
+def needs_llvm() -> bool:
+    """Whether LLVM has to be asked what machine this is."""
+    return _recorded_host() is None
+
+
+@functools.cache
+def _recorded_host() -> Host | None:
+    from . import known_host
+
+    return known_host.find()
+
+
 @functools.cache
 def _known_host() -> Host:
     """From the disk where LLVM was asked before."""
     from . import known_host
 
-    found = known_host.find()
+    found = _recorded_host()
     if found is None:
         llvm = binding()
         version = ".".join(map(str, llvm.llvm_version_info))
@@ -121,14 +133,21 @@ def _known_host() -> Host:
     return found
 
 
+_binding_lock = threading.RLock()
+
+
 @functools.cache
 def binding():
     """`llvmlite.binding`, ready to generate code for this machine."""
-    import llvmlite.binding as llvm
+    from .early import open_library
 
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm
+    with _binding_lock:
+        open_library()
+        import llvmlite.binding as llvm
+
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        return llvm
 
 
 @functools.cache

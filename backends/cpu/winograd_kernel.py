@@ -174,10 +174,10 @@ class WinogradKernel(ContractKernel):
         offset = mul(e, turn, shape.columns * shape.image[3])
         b = e.gep("float", self.pointers[self.extra.b.slot], value(offset), "u")
 
-        def keep(e: Emitter, acc: Value, batch, m, n: Value, mask) -> None:
+        def keep(e: Emitter, sums: list[Value], batch, m, n: Value, mask) -> None:
             at = mul(e, batch[0], shape.m_point)
             at = add(e, add(e, at, mul(e, m[0], shape.columns)), n)
-            e.store(acc, e.gep("float", self.m, at), SIZE)
+            e.store(sums[0], e.gep("float", self.m, at), SIZE)
 
         units = Value(str(self.plan.units), "i64")
         emit_contraction(e, self.plan, self.v, b, Value("0", "i64"), units, keep)
@@ -229,7 +229,7 @@ class WinogradKernel(ContractKernel):
 
                     def write(x: Index = x, v: Value = v) -> None:
                         where = [value(image), value(y), value(x)]
-                        finish(e, v, [], where, value(n), mask)
+                        finish(e, [v], [], where, value(n), mask)
 
                     self._where_inside(x, j, shape.out[1], write)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..op import Op, op, require
-from ..types import TensorType
+from ..threefry import threefry_at
+from ..types import TensorType, int64
 from .contraction import strided
 
 
@@ -18,11 +19,18 @@ class attention(Op):
     `depth` (extent, in k); along `depth` q and along `width` v are contiguous. A bool mask is True
     where a key takes part, a float mask is added; `causal`: key <= row. Rows that are -inf
     throughout give 0 if `safe`, nan otherwise.
+
+    With `drop`, (least, gain, row stride, *batch strides), the last operand is the key of random
+    numbers: element key + row * stride + .. of `random_bits` of it, read as an unsigned number,
+    says whether a share is multiplied by `gain` (`least` or more) or dropped.
     """
 
     differentiable = False
 
-    def type(q, k, v, *mask, batch, rows, keys, depth, width, starts, scale, causal, safe):
+    def type(q, k, v, *mask, batch, rows, keys, depth, width, starts, scale, causal, safe, drop=()):
+        if drop:
+            *mask, key = mask or (q,)
+            _check_drop(key, batch, rows, keys, drop)
         require(len(mask) <= 1, f"attention: takes at most one mask, got {len(mask)}")
         same = q.dtype is k.dtype is v.dtype and q.dtype.kind == "f"
         require(same, f"attention: q, k and v need one float type, got {q}, {k} and {v}")
@@ -38,7 +46,8 @@ class attention(Op):
             require(low >= 0 and last < x.size, f"attention: {name} is read beyond its end ({x})")
         return TensorType((*(e for e, *_ in batch), rows[0], width), q.dtype)
 
-    def eval(q, k, v, *mask, batch, rows, keys, depth, width, starts, scale, causal, safe):
+    def eval(q, k, v, *mask, batch, rows, keys, depth, width, starts, scale, causal, safe, drop=()):
+        mask, kept = _kept(mask, batch, rows, keys, drop)
         walks = _walks(batch, rows, keys, depth, width)
         wide = np.promote_types(q.dtype, np.float32)
         parts = [
@@ -47,7 +56,8 @@ class attention(Op):
         ]
         a, b, c = (x.astype(wide) for x in parts[:3])
         with np.errstate(invalid="ignore"):
-            return np.matmul(_shares(a, b, parts[3:], scale, causal, safe), c).astype(q.dtype)
+            shares = _shares(a, b, parts[3:], scale, causal, safe)
+            return np.matmul(_dropped(shares, kept, drop), c).astype(q.dtype)
 
 
 @op
@@ -81,7 +91,8 @@ class attention_grad(Op):
         return result
 
     def eval(q, k, v, g, *mask, batch, rows, keys, depth, width, starts, scale, causal, safe,
-             given, made, gains, shape, workspace=0):  # fmt: skip
+             given, made, gains, shape, workspace=0, drop=()):  # fmt: skip
+        mask, kept = _kept(mask, batch, rows, keys, drop)
         walks = _walks(batch, rows, keys, depth, width)
         wide = np.promote_types(q.dtype, np.float32)
         parts = [
@@ -93,12 +104,12 @@ class attention_grad(Op):
         slope = strided(g.ravel()[given[0] :], walk).astype(wide)
         with np.errstate(invalid="ignore"):
             shares = _shares(a, b, parts[3:], scale, causal, safe)
-            pulled = np.matmul(slope, np.swapaxes(c, -1, -2))
+            pulled = _dropped(np.matmul(slope, np.swapaxes(c, -1, -2)), kept, drop)
             pulled = shares * (pulled - (pulled * shares).sum(-1, keepdims=True))
             results = (
                 np.matmul(pulled, b) * wide.type(gains[0]),
                 np.matmul(np.swapaxes(pulled, -1, -2), a) * wide.type(gains[1]),
-                np.matmul(np.swapaxes(shares, -1, -2), slope),
+                np.matmul(np.swapaxes(_dropped(shares, kept, drop), -1, -2), slope),
             )
         out = np.zeros(shape, q.dtype)
         for place, value in zip(made, results, strict=True):
@@ -121,6 +132,39 @@ def _shares(q, k, mask, scale, causal: bool, safe: bool) -> np.ndarray:
     shares = np.exp(scores - top)
     total = shares.sum(-1, keepdims=True)
     return shares / (np.where(total == 0, 1, total) if safe else total)
+
+
+def _check_drop(key, batch, rows, keys, drop) -> None:
+    """OpError unless `drop` counts random words of one key from 0 on, fewer than 2^32."""
+    require(key == TensorType((2,), int64), f"attention: dropout needs a key i64[2], got {key}")
+    least, gain, *strides = drop
+    require(len(strides) == 1 + len(batch), f"attention: {drop} needs a stride per loop")
+    last = sum((extent - 1) * stride for extent, stride in _drop_walk(batch, rows, keys, drop))
+    require(min(strides) >= 0 and last < 1 << 32, f"attention: {drop} counts beyond 32 bits")
+    require(0 <= least < 1 << 32 and gain > 0, f"attention: {drop} drops no share of the weights")
+
+
+def _drop_walk(batch, rows, keys, drop) -> list[tuple[int, int]]:
+    """(extent, stride) of every axis of the random words."""
+    _, _, row, *strides = drop
+    outer = ((e, stride) for (e, *_), stride in zip(batch, strides, strict=True))
+    return [*outer, (rows[0], row), (keys[0], 1)]
+
+
+def _kept(mask, batch, rows, keys, drop) -> tuple[tuple, np.ndarray | None]:
+    """The masks without the key of dropout, and which shares stay (None: all)."""
+    if not drop:
+        return mask, None
+    *mask, key = mask
+    number = np.zeros((), np.uint64)
+    for extent, stride in _drop_walk(batch, rows, keys, drop):
+        number = number[..., None] + np.arange(extent, dtype=np.uint64) * np.uint64(stride)
+    return tuple(mask), threefry_at(key, number).view(np.uint32) >= np.uint32(drop[0])
+
+
+def _dropped(x: np.ndarray, kept: np.ndarray | None, drop) -> np.ndarray:
+    """`x` where `kept`, times the gain, and 0 elsewhere."""
+    return x if kept is None else np.where(kept, x * x.dtype.type(drop[1]), x.dtype.type(0))
 
 
 def _place_walk(batch, place, lines: int, length: int) -> list[tuple[int, int]]:

@@ -21,6 +21,7 @@ from ..graph import Graph, Node, build_node, input_node
 from ..lower import CENTERS
 from ..op import OPS, Creation, Elementwise, Movement
 from ..panels import written_in_panels
+from .beside import with_neighbour
 from .groups import SCATTER, Group
 from .order import is_alias
 
@@ -138,6 +139,7 @@ class Fusion:
         group.position = len(self.groups)
         self.groups.append(group)
         self._add(node, group)
+        with_neighbour(self, group)
 
     def _add(self, node: Node, group: Group) -> None:
         self.homes.setdefault(node, []).append(group)

@@ -15,6 +15,7 @@ from ..frames import FRAMED, is_frame
 from ..graph import Node
 from ..index import Index, Var
 from ..lower import CENTERS, Reads, domain_of, is_full_position, scatter_places
+from ..parts import is_in_parts
 from ..pieces import is_long_concat
 from ..types import TensorType
 
@@ -103,7 +104,7 @@ class Group:
         if is_long_concat(node) and not self._can_be_cut(node, stored):
             return False
         if node.name in CENTERS:
-            if not self._can_be_center(node):
+            if not self._can_be_center(node, stored):
                 return False
             self.center, self.kind = node, CENTERS[node.name]
         elif not self._accepts(node, stored):
@@ -113,6 +114,11 @@ class Group:
         if stored:
             self.outputs.append(node)
         return True
+
+    def join_beside(self, node: Node) -> bool:
+        """Take in `node`, which no member reads, as a further result over all loops."""
+        self.reads.at(node, self.idx)
+        return self.join(node, stored=True)
 
     def _take(self, node: Node) -> None:
         self.members[node] = None
@@ -161,7 +167,7 @@ class Group:
         is_half = narrow.kind == wide.kind == "f" and narrow.itemsize == 2
         return is_half and not used <= frozenset(self.domain)
 
-    def _can_be_center(self, node: Node) -> bool:
+    def _can_be_center(self, node: Node, stored: bool) -> bool:
         """A contraction, if this is its epilogue: the same elements, no reduction of its own."""
         if self.center is not None or self.row is not None or self.kind != "map":
             return False
@@ -172,10 +178,13 @@ class Group:
         if any(node in u.inputs and u.name in CENTERS for u in self.members):
             return False
         outputs = [self.inner if o is self.root else o for o in self.outputs]
-        whole = all(o.type.size == self.inner.type.size for o in outputs)
-        if not whole or self._place(node) != frozenset(self.domain):
+        if not all(o.type.size == self.inner.type.size for o in outputs):
             return False
-        return all(map(self._runs_along, (node, *outputs)))
+        if not all(map(self._runs_along, outputs)):
+            return False
+        if self._place(node) == frozenset(self.domain):
+            return self._runs_along(node)
+        return not stored and is_in_parts(node, self.reads.positions(node), self.domain)
 
     def _can_be_cut(self, node: Node, stored: bool) -> bool:
         """Whether the loops may be cut at the ends of a long concat's operands."""

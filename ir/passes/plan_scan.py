@@ -4,7 +4,7 @@ The scratch holds every carry twice, and the body's temporaries. Turns go in pai
 pair reads the carries from one side and writes them to the other, the second the other way round,
 so no carry is copied from turn to turn. Stacked operands and results are walked slice by slice.
 Contractions go through their weights forwards and backwards in turns: so much of these as fits the
-cache is still there from the turn before.
+cache is still there from the turn before. The first and the last turn leave out what `turns` finds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..program import LoopStep, Place, Step
 from ..types import TensorType
 from .memory import Value, padded
 from .plan import Counters, plan_graph
+from .turns import is_zero, needed_steps, without_zero_products
 
 
 class ScanPlan:
@@ -37,29 +38,46 @@ class ScanPlan:
         now, later = ([Place(s, i) for i in range(self.carries)] for s in ("now", "later"))
         given = (Place("operand", i) for i in range(self.carries, len(self.types)))
         stacked = (Place("result", i) for i in range(self.carries, len(self.body.outputs)))
-        self.steps, inner = plan_graph(self.body, [*now, *given], [*later, *stacked], counters)
-        self.arena = self.head + inner
+        places = [*now, *given], [*later, *stacked]
+        self.steps, inner = plan_graph(self.body, *places, counters)
+        self.first, most = self.steps, inner  # the steps of the first turn
+        body = self._first_body() if a["length"] > 1 else self.body
+        if body is not self.body:
+            self.first, most = plan_graph(body, *places, counters)
+        self.arena = self.head + max(inner, most)
+
+    def _first_body(self) -> Graph:
+        """The body without products with carries that begin as zeros."""
+        starts = zip(self.body.inputs, self.node.inputs[: self.carries], strict=False)
+        return without_zero_products(self.body, [x for x, start in starts if is_zero(start)])
 
     def steps_at(self, operands: list[Value], results: list[Value], scratch: Place) -> list:
         """The loop and the copies of carries around it, bound to where everything is."""
         length, reverse = self.node.attrs["length"], self.node.attrs["reverse"]
-        pairs, odd = divmod(length, 2)
-
-        def turn(slice: int, step: int, side: int) -> list:
-            return _Turn(self, operands, results, scratch, slice, step, side).steps()
-
-        single = turn(length - 1, 0, 0) if odd else []
-        if reverse:
-            pair = (*turn(1, 2, odd), *turn(0, 2, 1 - odd))
-        else:
-            pair = (*turn(0, 2, 0), *turn(1, 2, 1))
-        loop = [LoopStep(self.number, pairs, reverse, pair)] if pairs else []
         starts = [v.where for v in operands[: self.carries]]
         finals = [v.where if _is_read(v) else None for v in results[: self.carries]]
+        last = needed_steps(self.steps, [i for i, v in enumerate(finals) if v is not None])
+
+        def turn(number: int, steps: list, pairs: int = 0) -> list:
+            """Turn `number`; in a loop over pairs of turns, the one of the first pair."""
+            slice = length - 1 - number - 2 * max(pairs - 1, 0) if reverse else number
+            step = 2 if pairs else 0
+            return _Turn(self, operands, results, scratch, slice, step, number % 2).steps(steps)
+
+        begin, end = int(self.first is not self.steps), length - (len(last) < len(self.steps))
+        found = turn(0, self.first) if begin else []
+        if begin < end and (end - begin) % 2:
+            found += turn(begin, self.steps)
+            begin += 1
+        if pairs := (end - begin) // 2:
+            pair = (*turn(begin, self.steps, pairs), *turn(begin + 1, self.steps, pairs))
+            found.append(LoopStep(self.number, pairs, reverse, pair))
+        if end < length:
+            found += turn(end, last)
         return [
             *self._copies(starts, self._carries(scratch, 0)),
-            *([*single, *loop] if reverse else [*loop, *single]),
-            *self._copies(self._carries(scratch, odd), finals),
+            *found,
+            *self._copies(self._carries(scratch, length % 2), finals),
         ]
 
     def _carries(self, scratch: Place, side: int) -> list[Place]:
@@ -84,9 +102,10 @@ class _Turn:
     step: int
     side: int
 
-    def steps(self) -> list[Step | LoopStep]:
+    def steps(self, steps: Sequence[Step | LoopStep]) -> list[Step | LoopStep]:
+        """The steps of the body, where this turn has its memory."""
         self.parts = {0: 0}  # numbers of results written in parts: new ones for each turn
-        return [self._bind(step) for step in self.plan.steps]
+        return [self._bind(step) for step in steps]
 
     def _bind(self, step: Step | LoopStep):
         if isinstance(step, LoopStep):

@@ -38,7 +38,8 @@ from ..cost import node_cost
 from ..graph import Graph, Node
 from ..lower import CENTERS
 from ..op import Creation, Elementwise
-from ..panels import written_in_panels
+from ..ops import again as read_stored
+from ..panels import product_of, written_in_panels
 from .cut import ENDLESS, minimum_cut
 from .groups import REDUCTIONS, SCATTER
 
@@ -53,17 +54,20 @@ def save_less(graph: Graph) -> Graph:
     """`graph` with elementwise values that later kernels read computed again from fewer ones."""
     found = _Levels(graph)
     again = found.computed_again()
-    if not again:
+    factors = found.factors - again
+    if not again and not factors:
         return graph
     new: dict[Node, Node] = {n: n for n in graph.inputs}
     copies: dict[tuple[Node, int], Node] = {}
 
     def at_level(node: Node, level: int) -> Node:
         """The value of `node` for a reader of this level."""
-        if node not in again or found.level[node] == level:
+        if found.level[node] == level or not (node in again or node in factors):
             return new[node]
         made = copies.get((node, level))
-        if made is None:
+        if made is None and node in factors:  # or fusion would compute it where it is read
+            made = copies[node, level] = read_stored(new[node], number=1)
+        elif made is None:
             operands = tuple(at_level(x, level) for x in node.inputs)
             made = copies[node, level] = _with(node, operands)
         return made
@@ -87,9 +91,10 @@ class _Levels:
         self.level: dict[Node, int] = {n: 0 for n in graph.inputs}
         for node in graph.nodes:
             before = max((self.level[x] for x in node.inputs), default=0)
-            self.level[node] = before + _ends_kernel(node)
+            self.level[node] = before + ends_kernel(node)
         users = graph.users()
         self.panels = {n for n in graph.nodes if written_in_panels(n, users)}
+        self.factors: set[Node] = set()
         self._sink(graph)
         self.sinks: dict[Node, None] = {}  # read behind, by what could compute it
         self.kept: set[Node] = {*graph.inputs, *graph.outputs}
@@ -98,19 +103,35 @@ class _Levels:
                 if self.reads_at(node) > self.level[x]:
                     self.sinks[x] = None
                 shown = self._viewed(x)  # what a kernel finds in memory at a later level
-                if _ends_kernel(node) and self.reads_at(node) > self.level[shown]:
+                if ends_kernel(node) and self.reads_at(node) > self.level[shown]:
                     self.kept.add(shown)
 
     def _sink(self, graph: Graph) -> None:
         """Give nodes the level of their first reader."""
         users, results = graph.users(), set(graph.outputs)
         for node in reversed(graph.nodes):
-            if users[node] and node not in results:
+            if not users[node] or node in results or node.name == "again":
+                continue
+            if self._is_factor(node, users[node]):
+                self.factors.add(node)
+            else:
                 self.level[node] = min(map(self.reads_at, users[node]))
+
+    def _is_factor(self, node: Node, users: list[Node]) -> bool:
+        """Whether later products' results are multiplied by `node`, which the kernel of another
+        product can compute: keeping it is as good as keeping what it is computed from."""
+        if not isinstance(node.op, Elementwise) or not can_repeat(node):
+            return False
+
+        def is_later(x: Node) -> bool:
+            return x.name == "contract" and self.level[x] > self.level[node]
+
+        later = all(u.name == "mul" and any(map(is_later, u.inputs)) for u in users)
+        return later and product_of(node) is not None
 
     def reads_at(self, node: Node) -> int:
         """The level at which `node` reads its operands."""
-        return self.level[node] - _ends_kernel(node)
+        return self.level[node] - ends_kernel(node)
 
     def computed_again(self) -> set[Node]:
         """The nodes of which later kernels compute their own copies."""
@@ -145,9 +166,10 @@ class _Levels:
         return node
 
 
-def _ends_kernel(node: Node) -> bool:
+def ends_kernel(node: Node) -> bool:
     """Whether no kernel goes on behind it into what it reads."""
-    return node.op.element is None and not isinstance(node.op, Creation) or node.name in ENDING
+    is_opaque = node.op.element is None and not isinstance(node.op, Creation)
+    return (is_opaque and node.name != "again") or node.name in ENDING
 
 
 def can_repeat(node: Node) -> bool:

@@ -108,6 +108,8 @@ def sink_concat(node: Node) -> Node | None:
 
 def common_permute(node: Node) -> tuple[list[Node], tuple[int, ...]] | None:
     """(operands, dims): the operands of `node` are permutes of these by dims, or free."""
+    if all(x.name != "permute" for x in node.inputs):
+        return None  # at once: to see what is free takes longer
     large = [x for x in node.inputs if not is_free(x)]
     if not large or any(x.name != "permute" for x in large):
         return None
@@ -125,9 +127,11 @@ def majority_permute(node: Node) -> tuple[list[Node], tuple[int, ...]] | None:
     """
     rank = len(node.shape)
     dims = (0, rank - 1, *range(1, rank - 1))
+    if rank < 4 or all(x.name != "permute" for x in node.inputs):
+        return None
     large = [x for x in node.inputs if not is_free(x)]
     moved = [x for x in large if x.name == "permute" and tuple(x.attrs["dims"]) == dims]
-    if rank < 4 or not moved or 2 * len(moved) < len(large):
+    if not moved or 2 * len(moved) < len(large):
         return None
     sources = {x: x.inputs[0] for x in moved}
     sources |= {x: permute(x, dims=inverse(dims)) for x in large if x not in sources}

@@ -70,7 +70,16 @@ def limited():
     return step, [nncomp.randn(8, 10) for _ in range(RUNS)]
 
 
-MAKERS = {"mlp": mlp, "reader": reader, "convnet": convnet, "limited": limited}
+def encoder():
+    """A layer of a transformer with dropout in its attention, trained by Adam."""
+    nncomp.manual_seed(4)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True)
+    net = nn.Sequential(nn.Embedding(20, 16), layer, nn.Flatten(), nn.Linear(12 * 16, 3))
+    step = nncomp.compile_train_step(net, F.cross_entropy, optim.Adam(net.parameters(), lr=0.01))
+    return step, [nncomp.randint(0, 20, (8, 12)) for _ in range(RUNS)]
+
+
+MAKERS = {"mlp": mlp, "reader": reader, "convnet": convnet, "limited": limited, "encoder": encoder}
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -255,10 +255,12 @@ def test_parts_in_another_order_compute_the_same():
     program = build(stages.program, modules, host_target(), types)
     told: list[int] = []
 
-    def tell(part, results):
+    def tell(part, results, give_up):
         told.append(part)
 
-    results = prepare_parts.run_parts(program, list(arrays), len(parts), tell)
+    written = prepare_parts.first_written(parts)
+    assert sorted(i for part in written for i in part) == list(range(len(types)))
+    results = prepare_parts.run_parts(program, list(arrays), written, tell)
     assert told == list(range(len(parts)))
     whole, expected = program(arrays), interpret(graph, *arrays)
     for got, once, value in zip(results, whole, expected, strict=True):

@@ -112,3 +112,24 @@ def test_whole_gradients(monkeypatch):
     for got, wanted in zip(compiled(*operands), pulled(*operands), strict=True):
         assert close(np.asarray(got), np.asarray(wanted)) < 1e-5
     assert "attention_grad" in str(compiled.fused_graph)
+
+
+def test_dropout_stays_outside_of_the_kernel(monkeypatch):
+    monkeypatch.setenv("NNCOMP_PTX_DEVICE", "simulator")
+
+    def pulled(q, k, v):
+        def loss(q, k, v):
+            y = functional.scaled_dot_product_attention(q, k, v, dropout_p=0.25)
+            return (y * y).sum()
+
+        return nncomp.func.grad(loss, argnums=(0, 1, 2))(q, k, v)
+
+    nncomp.manual_seed(0)
+    operands = [nncomp.randn(2, 40, 16) for _ in range(3)]
+    compiled = nncomp.compile(pulled, backend="ptx")
+    nncomp.manual_seed(1)
+    found = compiled(*operands)
+    nncomp.manual_seed(1)
+    for got, wanted in zip(found, pulled(*operands), strict=True):
+        assert close(np.asarray(got), np.asarray(wanted)) < 1e-5
+    assert " attention" not in str(compiled.fused_graph)

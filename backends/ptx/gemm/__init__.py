@@ -43,7 +43,10 @@ def lower_products(graph: Graph, target: Target) -> Graph:
     if target.sm >= FIRST:
         dtypes = (float32, float16, bfloat16)
         graph = fuse_attention_where(
-            graph, lambda attrs: Geometry(**attrs).fits, Gradients.fits, dtypes
+            graph,
+            lambda attrs: "drop" not in attrs and Geometry(**attrs).fits,
+            lambda attrs: "drop" not in attrs and Gradients.fits(attrs),
+            dtypes,
         )
         graph = rebuild(graph, _with_workspace)
     return split_products(graph)
