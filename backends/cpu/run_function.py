@@ -23,8 +23,15 @@ ARGUMENTS = (("context", "ptr"), ("tid", "i64"), ("nthreads", "i64"), ("barrier"
 class Code(Protocol):
     """What `run` must know of a kernel's code."""
 
-    units: int
-    from_middle: bool  # whether units can be done from the last one down, and rows are shared
+    @property
+    def units(self) -> int:
+        """Shares of work, numbered from 0."""
+        ...
+
+    @property
+    def from_middle(self) -> bool:
+        """Whether units can be done from the last one down, and threads share rows."""
+        ...
 
     @property
     def is_shared(self) -> bool:

@@ -22,8 +22,10 @@ from ..loop_bodies import packed_for_kernels
 from . import pipeline
 from .codegen import program_modules, run_nanoseconds
 from .prepare_parts import cut, first_written, read_last, touched
+from .shares import shares_text
 from .stored import Recipe
 from .target import Target
+from .threads import get_num_threads
 
 announce_passes(
     "scan_bodies", "shift_histories", "attention", "choose_layout", "sink_permutes", "save_less",
@@ -126,16 +128,19 @@ class Stages:
     def _print(self) -> None:
         """The rungs of NNCOMP_DEBUG below the graph: program, loops, LLVM text."""
         if debug.debug >= 2:
-            print(self.program, file=sys.stderr)
+            print(self.program, self._shares(), sep="\n", file=sys.stderr)
         if debug.debug >= 4:
             print(*map(str, self.program.kernels()), sep="\n\n", file=sys.stderr)
         if debug.debug >= 5:
             print(*self.modules, sep="\n\n", file=sys.stderr)
 
+    def _shares(self) -> str:
+        return shares_text(self.program, self.codes, get_num_threads())
+
     def _dump(self, label: str) -> None:
         if not debug.dump:
             return
-        dump_text(f"{label}program.txt", str(self.program))
+        dump_text(f"{label}program.txt", f"{self.program}\n\n{self._shares()}")
         for k in self.program.kernels():
             dump_text(f"{label}{k.name}.loops", str(k))
             dump_text(f"{label}{k.name}.ll", self.codes[k.name].text)

@@ -8,6 +8,7 @@ from nncomp.backends.cpu.codegen import kernel_code
 from nncomp.backends.cpu.contract import Contraction, Dim, make_plan
 from nncomp.backends.cpu.contract_units import starts
 from nncomp.backends.cpu.meeting import meeting_nanoseconds
+from nncomp.backends.cpu.shares import shares_text
 from nncomp.backends.cpu.target import host_target
 
 import nncomp
@@ -80,6 +81,21 @@ def test_rows_are_shared_where_columns_are_few():
     many = Contraction((), (Dim(32, 512),), 2048, (Dim(512, 1, 32),), 32, 512 * 32)
     assert make_plan(few, target).shares_rows
     assert not make_plan(many, target).shares_rows
+
+
+def test_the_dump_says_who_does_what():
+    nncomp.manual_seed(1)
+    net = nncomp.compile(nn.Conv2d(24, 144, 1).requires_grad_(False))
+    net(nncomp.randn(1, 24, 56, 56))
+    ((program,),) = net._compiled_forward.programs.values()
+    runner = program.runner
+    text = shares_text(runner.program, runner.codes, 3)
+    (line,) = [x for x in text.splitlines() if "from the middle" in x]
+    (kernel,) = [k for k in runner.program.kernels() if k.kind == "contract"]
+    units = runner.codes[kernel.name].units
+    a, b = units // 3, units * 2 // 3
+    walks = f"{a - 1}..0, {a}..{b - 1}, {b}..{units - 1}"
+    assert line.endswith(f"contract {walks}; rows from the middle")
 
 
 def test_an_empty_barrier_has_a_time():
