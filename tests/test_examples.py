@@ -47,6 +47,15 @@ def test_other_example(name, tmp_path):
     assert run(EXAMPLES / f"{name}.py", *quick, folder=tmp_path).stdout
 
 
+@pytest.mark.parametrize("mode", [(), ("--train",)], ids=["calls", "steps"])
+def test_architectures_against_torch(mode, tmp_path):
+    pytest.importorskip("torch")
+    script = EXAMPLES / "architectures" / "against_torch.py"
+    lines = run(script, *mode, "recommender", folder=tmp_path).stdout.splitlines()
+    assert lines[0].startswith("recommender") and "geometric mean of 1" in lines[-1]
+    assert float(lines[0].split()[-1]) < 1e-5
+
+
 def test_the_gpt_over_characters_learns_and_writes(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the cat sat on the mat, and the dog lay by the door. " * 40)

@@ -13,7 +13,7 @@ import time
 
 from ..llvm import Emitter, Value, module_text
 from .codegen import attributes
-from .jit import compile_to_object, link
+from .jit import compile_many, link
 from .pool import get_pool, runtime_symbols
 from .run_function import ARGUMENTS, head
 from .target import Target, host_target
@@ -40,7 +40,7 @@ def meeting_nanoseconds(threads: int) -> float:
 
 @functools.cache
 def _library(target: Target):
-    return link([compile_to_object(meeting_text(target), target)], runtime_symbols())
+    return link(compile_many([meeting_text(target)], target), runtime_symbols())
 
 
 def meeting_text(target: Target) -> str:
