@@ -293,7 +293,7 @@ class Expressions:
             return self.spread(value) if lanes and lanes.var in expr.vars else value
         mask, at = self._mask(expr.guard), self.place(expr.buffer, expr.offset)
         if expr.guard is not None and not at.lanes:
-            # A masked load of nothing from a page that is not there takes some CPUs 0.1 us.
+            # Some CPUs are slow to load nothing from a page that is not there.
             allowed = self._any(self.value(expr.guard))
             at = self.e.select(allowed, at, self.pointers[expr.buffer.slot], "safe")
         return load_lanes(self.e, dtype, at, lanes.count, mask)

@@ -1,6 +1,6 @@
 """Vectors of which no lane may be read are not read from outside of their buffer.
 
-Masked loads of nothing from pages that are not there are right, but take some CPUs 0.1 us each.
+Masked loads of nothing from pages that are not there are right, but slow on some CPUs.
 """
 
 from __future__ import annotations
