@@ -12,6 +12,7 @@ cheaper to build than objects (docs/performance.md), and it knows every type LLV
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -85,6 +86,7 @@ class Emitter:
         self.globals: dict[str, str] = {}  # symbol -> '@x = private constant ...' line
         self.block = "entry"
         self._count = 0
+        self._known: dict[str, Value] = {}  # text -> value, of this block
 
     # -- instructions ------------------------------------------------------------------------
 
@@ -98,6 +100,13 @@ class Emitter:
         self.lines.append(f"  {ref} = {text}")
         return Value(ref, type)
 
+    def pure(self, type: str, text: str, hint: str = "v") -> Value:
+        """`emit` for what depends on its operands alone: equal text in a block is written once."""
+        value = self._known.get(text)
+        if value is None:
+            value = self._known[text] = self.emit(type, text, hint)
+        return value
+
     def do(self, text: str) -> None:
         """Append an instruction that has no result."""
         self.lines.append("  " + text)
@@ -105,6 +114,7 @@ class Emitter:
     def label(self, name: str) -> None:
         self.lines.append(f"{name}:")
         self.block = name
+        self._known.clear()
 
     def branch(self, target: str) -> None:
         self.do(f"br label %{target}")
@@ -119,20 +129,24 @@ class Emitter:
     def binary(self, opcode: str, a: Value, b: Value, hint: str = "v") -> Value:
         """`opcode` may carry flags: `fadd contract`, `fcmp olt`, `icmp slt`."""
         type = a.type
+        if type == "i64":
+            folded = _fold(opcode, a, b)
+            if folded is not None:
+                return folded
         if opcode.startswith(("fcmp", "icmp")):
             type = vector_type("i1", a.lanes)
-        return self.emit(type, f"{opcode} {a.type} {a.ref}, {b.ref}", hint)
+        return self.pure(type, f"{opcode} {a.type} {a.ref}, {b.ref}", hint)
 
     def unary(self, opcode: str, a: Value, hint: str = "v") -> Value:
-        return self.emit(a.type, f"{opcode} {a.type} {a.ref}", hint)
+        return self.pure(a.type, f"{opcode} {a.type} {a.ref}", hint)
 
     def convert(self, opcode: str, a: Value, scalar: str, hint: str = "c") -> Value:
         """sext, sitofp, fptrunc, bitcast ... to `scalar`, keeping the number of lanes."""
         to = vector_type(scalar, a.lanes)
-        return self.emit(to, f"{opcode} {a.type} {a.ref} to {to}", hint)
+        return self.pure(to, f"{opcode} {a.type} {a.ref} to {to}", hint)
 
     def select(self, condition: Value, a: Value, b: Value, hint: str = "s") -> Value:
-        return self.emit(a.type, f"select {condition}, {a}, {b}", hint)
+        return self.pure(a.type, f"select {condition}, {a}, {b}", hint)
 
     def call(self, type: str, symbol: str, *args: Value, hint: str = "v") -> Value:
         """Call a function or intrinsic (`llvm.sqrt.v16f32`), declaring it on first use."""
@@ -148,8 +162,12 @@ class Emitter:
         self.declarations[symbol] = f"declare {type} @{symbol}({types})"
 
     def intrinsic(self, name: str, *args: Value, hint: str = "v") -> Value:
-        """An overloaded intrinsic on one type: `fma`, `sqrt`, `floor`; the suffix is added."""
-        return self.call(args[0].type, f"llvm.{name}.{suffix(args[0].type)}", *args, hint=hint)
+        """An overloaded intrinsic without side effects on one type: `fma`, `sqrt`, `floor`; the
+        suffix is added."""
+        type = args[0].type
+        symbol = f"llvm.{name}.{suffix(type)}"
+        self._declare(type, symbol, args)
+        return self.pure(type, f"call {type} @{symbol}({', '.join(map(str, args))})", hint)
 
     def fma(self, a: Value, b: Value, c: Value, hint: str = "f") -> Value:
         return self.intrinsic("fma", a, b, c, hint=hint)
@@ -161,8 +179,8 @@ class Emitter:
         if not scalar.ref.startswith("%"):
             return self.const(vector_type(scalar.type, lanes), _number(scalar))
         type = vector_type(scalar.type, lanes)
-        one = self.emit(type, f"insertelement {type} poison, {scalar}, i64 0", "b")
-        return self.emit(
+        one = self.pure(type, f"insertelement {type} poison, {scalar}, i64 0", "b")
+        return self.pure(
             type,
             f"shufflevector {type} {one.ref}, {type} poison, <{lanes} x i32> zeroinitializer",
             "b",
@@ -173,7 +191,9 @@ class Emitter:
     def gep(self, element: str, base: Value, index: Value | int, hint: str = "p") -> Value:
         """Address of `base[index]` counted in `element`s."""
         at = index if isinstance(index, Value) else Value(str(index), "i64")
-        return self.emit("ptr", f"getelementptr inbounds {element}, {base}, {at}", hint)
+        if at.ref == "0":
+            return base
+        return self.pure("ptr", f"getelementptr inbounds {element}, {base}, {at}", hint)
 
     def load(self, type: str, address: Value, align: int = 0, hint: str = "l") -> Value:
         tail = f", align {align}" if align else ""
@@ -260,6 +280,29 @@ def module_text(functions: list[str], emitters: list[Emitter], attributes: str =
     return "\n\n".join(
         ["\n".join(declarations.values()), *functions, f"attributes #0 = {{ {attributes} }}", ""]
     )
+
+
+def _fold(opcode: str, a: Value, b: Value) -> Value | None:
+    """The i64 result that needs no instruction: of constants, or an operand itself."""
+    known = _FOLDED.get(opcode.split(" ", 1)[0])
+    if known is None:
+        return None
+    compute, neutral = known
+    if a.ref[0] != "%" and b.ref[0] != "%":
+        result = compute(int(a.ref), int(b.ref))
+        return Value(str(result), "i64") if abs(result) < 1 << 62 else None
+    if b.ref == neutral:
+        return a
+    if a.ref == neutral and opcode[0] != "s":
+        return b
+    return None
+
+
+_FOLDED: dict[str, tuple[Callable[[int, int], int], str]] = {
+    "add": (lambda a, b: a + b, "0"),
+    "sub": (lambda a, b: a - b, "0"),
+    "mul": (lambda a, b: a * b, "1"),
+}
 
 
 def suffix(type: str) -> str:

@@ -29,7 +29,7 @@ def _to_store(e: Emitter, value: Value, dtype) -> Value:
 def address(e: Emitter, dtype, base: Value, offset: Value) -> Value:
     """Of element `offset`; a vector of offsets gives a vector of addresses."""
     type = vector_type("ptr", offset.lanes)
-    return e.emit(type, f"getelementptr {memory_type(dtype.name)}, {base}, {offset}", "p")
+    return e.pure(type, f"getelementptr {memory_type(dtype.name)}, {base}, {offset}", "p")
 
 
 def load_one(e: Emitter, dtype, at: Value) -> Value:
