@@ -23,7 +23,7 @@ import numpy as np
 # reduction takes most of the compile time of long kernels, and no measurable time off their runs.
 # Short functions keep it.
 _OPAQUE = "freeze i64 "
-LONG = 200  # lines
+LONG = 160  # lines
 
 
 class Value(NamedTuple):
@@ -87,6 +87,7 @@ class Emitter:
         self.block = "entry"
         self._count = 0
         self._known: dict[str, Value] = {}  # text -> value, of this block
+        self._sums: dict[str, tuple[Value, int]] = {}  # i64 ref -> what it adds a constant to
 
     # -- instructions ------------------------------------------------------------------------
 
@@ -130,12 +131,36 @@ class Emitter:
         """`opcode` may carry flags: `fadd contract`, `fcmp olt`, `icmp slt`."""
         type = a.type
         if type == "i64":
+            if opcode in ("add", "add nsw"):
+                return self._add(a, b, hint)
             folded = _fold(opcode, a, b)
             if folded is not None:
                 return folded
         if opcode.startswith(("fcmp", "icmp")):
             type = vector_type("i1", a.lanes)
         return self.pure(type, f"{opcode} {a.type} {a.ref}, {b.ref}", hint)
+
+    def _add(self, a: Value, b: Value, hint: str) -> Value:
+        """A sum of i64 with its constants added last, so that sums that differ by one share the
+        rest."""
+        (a, more), (b, constant) = self.apart(a), self.apart(b)
+        constant += more
+        total = a if b.ref == "0" else b
+        if a.ref != "0" and b.ref != "0":
+            total = self.pure("i64", f"add i64 {a.ref}, {b.ref}", hint)
+        if constant == 0:
+            return total
+        if total.ref == "0":
+            return Value(str(constant), "i64")
+        value = self.pure("i64", f"add i64 {total.ref}, {constant}", hint)
+        self._sums[value.ref] = total, constant
+        return value
+
+    def apart(self, x: Value) -> tuple[Value, int]:
+        """An i64 as a value (0 for none) and a constant to be added."""
+        if x.ref[0] != "%":
+            return Value("0", "i64"), int(x.ref)
+        return self._sums.get(x.ref, (x, 0))
 
     def unary(self, opcode: str, a: Value, hint: str = "v") -> Value:
         return self.pure(a.type, f"{opcode} {a.type} {a.ref}", hint)
@@ -293,13 +318,10 @@ def _fold(opcode: str, a: Value, b: Value) -> Value | None:
         return Value(str(result), "i64") if abs(result) < 1 << 62 else None
     if b.ref == neutral:
         return a
-    if a.ref == neutral and opcode[0] != "s":
-        return b
-    return None
+    return b if a.ref == neutral and opcode[0] == "m" else None
 
 
 _FOLDED: dict[str, tuple[Callable[[int, int], int], str]] = {
-    "add": (lambda a, b: a + b, "0"),
     "sub": (lambda a, b: a - b, "0"),
     "mul": (lambda a, b: a * b, "1"),
 }
