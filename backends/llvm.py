@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import NamedTuple
 
 import ml_dtypes
@@ -35,7 +36,7 @@ class Value(NamedTuple):
     @property
     def lanes(self) -> int:
         """Number of vector lanes, 0 for a scalar."""
-        return int(self.type[1:].split(" ", 1)[0]) if self.type[0] == "<" else 0
+        return _lanes_of(self.type)
 
     @property
     def scalar_type(self) -> str:
@@ -43,6 +44,11 @@ class Value(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.type} {self.ref}"
+
+
+@lru_cache(maxsize=1024)
+def _lanes_of(type: str) -> int:
+    return int(type[1:].split(" ", 1)[0]) if type[0] == "<" else 0
 
 
 def vector_type(scalar: str, lanes: int) -> str:
@@ -105,7 +111,10 @@ class Emitter:
         """`emit` for what depends on its operands alone: equal text in a block is written once."""
         value = self._known.get(text)
         if value is None:
-            value = self._known[text] = self.emit(type, text, hint)
+            self._count += 1
+            ref = f"%{hint}.{self._count}"
+            self.lines.append(f"  {ref} = {text}")
+            value = self._known[text] = Value(ref, type)
         return value
 
     def do(self, text: str) -> None:
@@ -122,6 +131,8 @@ class Emitter:
 
     def const(self, type: str, number) -> Value:
         """A constant of a scalar or (splat) vector type."""
+        if type == "i64":
+            return Value(str(int(number)), type)
         if type[0] != "<":
             return Value(literal(type, number), type)
         scalar = Value("", type).scalar_type
