@@ -280,6 +280,13 @@ class RuleSet:
         self.bit = 1 << RuleSet.made if marks else 0
         RuleSet.made += marks
 
+    @staticmethod
+    def of(rules: Iterable | RuleSet) -> RuleSet:
+        """A set as it is, or of rules that are used once and leave no marks."""
+        if isinstance(rules, RuleSet):
+            return rules
+        return RuleSet(((r.root, r) for r in rules), marks=False)
+
 
 def rewrite(graph: Graph, rules: Iterable | RuleSet, limit: list[int] | None = None) -> Graph:
     """`graph` with `rules` applied, operands first, until none fits; bodies included.
@@ -287,8 +294,7 @@ def rewrite(graph: Graph, rules: Iterable | RuleSet, limit: list[int] | None = N
     The graph itself when nothing fits. `limit` is a one-element list with the number of rewrites
     still allowed, counted down: halving it finds the one rewrite that breaks a model.
     """
-    if not isinstance(rules, RuleSet):
-        rules = RuleSet(((r.root, r) for r in rules), marks=False)
+    rules = RuleSet.of(rules)
     by_root, bit = rules.by_root, rules.bit if limit is None else 0
     last: list = [None]
 

@@ -154,6 +154,7 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
         recipe, objects = found
         return Runner(recipe, iter(objects), again, constant)
     from . import entry
+    from .library_pages import LARGE, drop_library_pages
     from .object_maker import ObjectMaker
     from .pool import runtime_symbols
 
@@ -165,6 +166,8 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
             recipe, objects = stages.recipe, maker.objects(stages.all_numbers)
     finally:
         watch.end()
+    if stages.program.arena + sum(x.type.nbytes for x in graph.inputs) >= LARGE:
+        drop_library_pages()
     if name is not None:
         stored.save(cache, name, recipe, objects)
     return Runner(recipe, iter(objects), lambda: stages, constant)
