@@ -138,11 +138,11 @@ def toposort(roots: Iterable[Node]) -> list[Node]:
     """Every node reachable from `roots`, operands first, in depth-first order (no recursion)."""
     order: list[Node] = []
     seen: set[Node] = set()
-    stack: list[Node | None] = list(roots)[::-1]
+    stack: list[Any] = list(roots)[::-1]
     while stack:
         node = stack.pop()
         if node is None:  # the operands of the next one are done
-            order.append(stack.pop())  # type: ignore[arg-type]
+            order.append(stack.pop())
         elif node not in seen:
             seen.add(node)
             pending = [x for x in node.inputs if x not in seen]

@@ -33,7 +33,7 @@ def alike_rows(graph: Graph, constant: Iterable[str]) -> set[Node]:
     """
     fixed = parameter_only(graph, constant)
     for node in graph.nodes:
-        if all(x in fixed for x in node.inputs):  # constants too
+        if fixed.issuperset(node.inputs):  # constants too
             fixed.add(node)
     alike: set[Node] = set()
     for node in graph.nodes:

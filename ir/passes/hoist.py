@@ -69,11 +69,11 @@ def parameter_only(graph: Graph, parameter_names: Iterable[str]) -> set[Node]:
     names = set(parameter_names)
     found = {n for n in graph.inputs if n.attrs["name"] in names}
     constant: set[Node] = set()
+    either = set(found)
     for node in graph.nodes:
-        if all(x in constant for x in node.inputs):
-            constant.add(node)
-        elif all(x in found or x in constant for x in node.inputs):
-            found.add(node)
+        if either.issuperset(node.inputs):
+            (constant if constant.issuperset(node.inputs) else found).add(node)
+            either.add(node)
     return found
 
 
