@@ -93,6 +93,8 @@ class ModuleGuard(StateGuard):
     def entries(self) -> Iterator[Entry]:
         """Attributes that were replaced, and what changed in dicts, lists and sets."""
         fields = self.module.__dict__
+        if self._is_untouched(fields):
+            return
         for key in dict.fromkeys((*self.fields, *fields)):
             old, new = self.fields.get(key, MISSING), fields.get(key, MISSING)
             if key not in _IGNORED and not same(old, new):
@@ -100,6 +102,18 @@ class ModuleGuard(StateGuard):
         for key, value, before, _ in self.contents:
             if fields.get(key) is value and not same_contents(before, value):
                 yield from self._inside(key, value, before)
+
+    def _is_untouched(self, fields: dict) -> bool:
+        """Whether the very same objects are in the same places: no need to look closer."""
+        if [id(v) for v in fields.values()] != self.ids or fields.keys() != self.fields.keys():
+            return False
+        for _, value, before, ids in self.contents:
+            if value or before:
+                if ids != [id(v) for v in _values(value)]:
+                    return False
+                if isinstance(value, dict) and value.keys() != before.keys():
+                    return False
+        return True
 
     def _inside(self, key: str, value: Any, before: Any) -> Iterator[Entry]:
         if not isinstance(value, dict):
