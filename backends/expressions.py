@@ -188,8 +188,11 @@ class Expressions:
         if limit is not None:
             x, bound = self._operands((limit.x, limit.bound))
             return self.e.select(self.e.binary(f"fcmp {limit.predicate}", x, bound), bound, x)
-        dtype = expr.args[-1].dtype.name
-        return emit_scalar(self.e, expr.name, args, dtype, self.isa.fma)
+        return self._scalar(expr.name, args, expr.args[-1].dtype.name)
+
+    def _scalar(self, name: str, args: list[Value], dtype: str) -> Value:
+        """One operation on operands of `dtype`."""
+        return emit_scalar(self.e, name, args, dtype, self.isa.fma)
 
     # -- indices -----------------------------------------------------------------------------
 

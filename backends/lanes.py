@@ -57,7 +57,8 @@ class Lanes:
         """a * b - product, where `product` is the rounded a * b (T. J. Dekker, 1971)."""
         if self.has_fma:
             return self.e.fma(a, b, self.neg(product))
-        high_a, high_b = (self.from_bits(self.and_(self.to_bits(v), 0xFFFFF000)) for v in (a, b))
+        half = -1 << (12 if self.scalar == "float" else 27)
+        high_a, high_b = (self.from_bits(self.and_(self.to_bits(v), half)) for v in (a, b))
         low_a, low_b = self.sub(a, high_a), self.sub(b, high_b)
         error = self.sub(self.mul(high_a, high_b), product)
         for left, right in ((high_a, low_b), (low_a, high_b), (low_a, low_b)):
