@@ -44,6 +44,13 @@ class Lanes:
         return self.e.binary("fmul", a, b)
 
     def div(self, a: Value, b: Value) -> Value:
+        """a / b, of vectors behind a fence.
+
+        Where LLVM (22) knows that lanes of both are zero, as behind masked loads, it takes the
+        quotient for zero, too, and drops the select that is to remove its nan.
+        """
+        if self.lanes and not a.ref.startswith("splat"):
+            a = self.e.intrinsic("arithmetic.fence", a)
         return self.e.binary("fdiv", a, b)
 
     def neg(self, a: Value) -> Value:

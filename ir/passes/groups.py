@@ -238,8 +238,10 @@ class Group:
 
     def _runs_along(self, node: Node) -> bool:
         """Whether neighbours in `node` are neighbours in the root: others are slow to store."""
-        (idx,) = self.reads.positions(node)
-        last = [i for i in idx if i.terms][-1:]
+        seen = self.reads.positions(node)
+        if len(seen) != 1:
+            return False
+        last = [i for i in seen[0] if i.terms][-1:]
         return not last or node.type.size < SCRATCH or last[0].vars == {self.domain[-1]}
 
     def _can_repeat(self, node: Node) -> bool:
