@@ -10,14 +10,14 @@ from nncomp.ir.parser import parse_graph
 from running import assert_same, run_compiled, run_kernels
 
 GRAPHS = {
-    "0 / 0 behind a guard that is a constant of the vector": """graph f(x: f32[24,1], y: f32[24,1]) {
+    "0 / 0 behind a guard that is constant": """graph f(x: f32[24,1], y: f32[24,1]) {
   div_0 = div(x, y)
   pad_0 = pad(div_0, low=(0,0), high=(0,4), interior=(0,0), value=0.0)
   pad_1 = pad(div_0, low=(0,4), high=(0,0), interior=(0,0), value=0.0)
   add_0 = add(pad_0, pad_1)
   return add_0
 }""",
-    "a product's results are read at two places of one kernel": """graph f(x: f32[3,4], y: f32[4,5]) {
+    "one kernel reads a product at two places": """graph f(x: f32[3,4], y: f32[4,5]) {
   matmul_0 = matmul(x, y)
   mul_0 = mul(matmul_0, 0.5)
   pad_0 = pad(mul_0, low=(0,1), high=(0,2), interior=(0,0), value=0.5)
