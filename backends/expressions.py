@@ -7,7 +7,7 @@ loop is computed before it (`hoist`), so the text needs no optimizer. Shared by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -119,7 +119,7 @@ class Expressions:
             if expr.vars <= bound:
                 self.value(expr)
             else:
-                stack.extend(expr.operands)
+                stack.extend(_needed(expr))
 
     # -- values ------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class Expressions:
                 seen.add(id(expr))
                 stack.append((expr, True))
                 if not isinstance(expr, (Reduce, ArgReduce)):
-                    stack.extend((x, False) for x in expr.operands)
+                    stack.extend((x, False) for x in _needed(expr))
         return order
 
     def vector(self, expr: Expr) -> Value:
@@ -344,6 +344,12 @@ class Expressions:
 
     def arg_reduce(self, expr) -> Value:
         raise NotImplementedError
+
+
+def _needed(expr: Expr) -> Sequence[Expr]:
+    """The operands whose values are read: a limit does without its comparison."""
+    limit = limit_of(expr) if isinstance(expr, Call) and expr.name == "select" else None
+    return expr.operands if limit is None else (limit.x, limit.bound)
 
 
 def ramp(type: str, step: int) -> Value:

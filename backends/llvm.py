@@ -12,7 +12,9 @@ cheaper to build than objects (docs/performance.md), and it knows every type LLV
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import NamedTuple
 
 import ml_dtypes
@@ -22,7 +24,7 @@ import numpy as np
 # reduction takes most of the compile time of long kernels, and no measurable time off their runs.
 # Short functions keep it.
 _OPAQUE = "freeze i64 "
-LONG = 200  # lines
+LONG = 160  # lines
 
 
 class Value(NamedTuple):
@@ -34,7 +36,7 @@ class Value(NamedTuple):
     @property
     def lanes(self) -> int:
         """Number of vector lanes, 0 for a scalar."""
-        return int(self.type[1:].split(" ", 1)[0]) if self.type[0] == "<" else 0
+        return _lanes_of(self.type)
 
     @property
     def scalar_type(self) -> str:
@@ -42,6 +44,11 @@ class Value(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.type} {self.ref}"
+
+
+@lru_cache(maxsize=1024)
+def _lanes_of(type: str) -> int:
+    return int(type[1:].split(" ", 1)[0]) if type[0] == "<" else 0
 
 
 def vector_type(scalar: str, lanes: int) -> str:
@@ -85,6 +92,8 @@ class Emitter:
         self.globals: dict[str, str] = {}  # symbol -> '@x = private constant ...' line
         self.block = "entry"
         self._count = 0
+        self._known: dict[str, Value] = {}  # text -> value, of this block
+        self._sums: dict[str, tuple[Value, int]] = {}  # i64 ref -> what it adds a constant to
 
     # -- instructions ------------------------------------------------------------------------
 
@@ -98,6 +107,16 @@ class Emitter:
         self.lines.append(f"  {ref} = {text}")
         return Value(ref, type)
 
+    def pure(self, type: str, text: str, hint: str = "v") -> Value:
+        """`emit` for what depends on its operands alone: equal text in a block is written once."""
+        value = self._known.get(text)
+        if value is None:
+            self._count += 1
+            ref = f"%{hint}.{self._count}"
+            self.lines.append(f"  {ref} = {text}")
+            value = self._known[text] = Value(ref, type)
+        return value
+
     def do(self, text: str) -> None:
         """Append an instruction that has no result."""
         self.lines.append("  " + text)
@@ -105,12 +124,15 @@ class Emitter:
     def label(self, name: str) -> None:
         self.lines.append(f"{name}:")
         self.block = name
+        self._known.clear()
 
     def branch(self, target: str) -> None:
         self.do(f"br label %{target}")
 
     def const(self, type: str, number) -> Value:
         """A constant of a scalar or (splat) vector type."""
+        if type == "i64":
+            return Value(str(int(number)), type)
         if type[0] != "<":
             return Value(literal(type, number), type)
         scalar = Value("", type).scalar_type
@@ -119,20 +141,48 @@ class Emitter:
     def binary(self, opcode: str, a: Value, b: Value, hint: str = "v") -> Value:
         """`opcode` may carry flags: `fadd contract`, `fcmp olt`, `icmp slt`."""
         type = a.type
+        if type == "i64":
+            if opcode in ("add", "add nsw"):
+                return self._add(a, b, hint)
+            folded = _fold(opcode, a, b)
+            if folded is not None:
+                return folded
         if opcode.startswith(("fcmp", "icmp")):
             type = vector_type("i1", a.lanes)
-        return self.emit(type, f"{opcode} {a.type} {a.ref}, {b.ref}", hint)
+        return self.pure(type, f"{opcode} {a.type} {a.ref}, {b.ref}", hint)
+
+    def _add(self, a: Value, b: Value, hint: str) -> Value:
+        """A sum of i64 with its constants added last, so that sums that differ by one share the
+        rest."""
+        (a, more), (b, constant) = self.apart(a), self.apart(b)
+        constant += more
+        total = a if b.ref == "0" else b
+        if a.ref != "0" and b.ref != "0":
+            total = self.pure("i64", f"add i64 {a.ref}, {b.ref}", hint)
+        if constant == 0:
+            return total
+        if total.ref == "0":
+            return Value(str(constant), "i64")
+        value = self.pure("i64", f"add i64 {total.ref}, {constant}", hint)
+        self._sums[value.ref] = total, constant
+        return value
+
+    def apart(self, x: Value) -> tuple[Value, int]:
+        """An i64 as a value (0 for none) and a constant to be added."""
+        if x.ref[0] != "%":
+            return Value("0", "i64"), int(x.ref)
+        return self._sums.get(x.ref, (x, 0))
 
     def unary(self, opcode: str, a: Value, hint: str = "v") -> Value:
-        return self.emit(a.type, f"{opcode} {a.type} {a.ref}", hint)
+        return self.pure(a.type, f"{opcode} {a.type} {a.ref}", hint)
 
     def convert(self, opcode: str, a: Value, scalar: str, hint: str = "c") -> Value:
         """sext, sitofp, fptrunc, bitcast ... to `scalar`, keeping the number of lanes."""
         to = vector_type(scalar, a.lanes)
-        return self.emit(to, f"{opcode} {a.type} {a.ref} to {to}", hint)
+        return self.pure(to, f"{opcode} {a.type} {a.ref} to {to}", hint)
 
     def select(self, condition: Value, a: Value, b: Value, hint: str = "s") -> Value:
-        return self.emit(a.type, f"select {condition}, {a}, {b}", hint)
+        return self.pure(a.type, f"select {condition}, {a}, {b}", hint)
 
     def call(self, type: str, symbol: str, *args: Value, hint: str = "v") -> Value:
         """Call a function or intrinsic (`llvm.sqrt.v16f32`), declaring it on first use."""
@@ -148,8 +198,12 @@ class Emitter:
         self.declarations[symbol] = f"declare {type} @{symbol}({types})"
 
     def intrinsic(self, name: str, *args: Value, hint: str = "v") -> Value:
-        """An overloaded intrinsic on one type: `fma`, `sqrt`, `floor`; the suffix is added."""
-        return self.call(args[0].type, f"llvm.{name}.{suffix(args[0].type)}", *args, hint=hint)
+        """An overloaded intrinsic without side effects on one type: `fma`, `sqrt`, `floor`; the
+        suffix is added."""
+        type = args[0].type
+        symbol = f"llvm.{name}.{suffix(type)}"
+        self._declare(type, symbol, args)
+        return self.pure(type, f"call {type} @{symbol}({', '.join(map(str, args))})", hint)
 
     def fma(self, a: Value, b: Value, c: Value, hint: str = "f") -> Value:
         return self.intrinsic("fma", a, b, c, hint=hint)
@@ -161,8 +215,8 @@ class Emitter:
         if not scalar.ref.startswith("%"):
             return self.const(vector_type(scalar.type, lanes), _number(scalar))
         type = vector_type(scalar.type, lanes)
-        one = self.emit(type, f"insertelement {type} poison, {scalar}, i64 0", "b")
-        return self.emit(
+        one = self.pure(type, f"insertelement {type} poison, {scalar}, i64 0", "b")
+        return self.pure(
             type,
             f"shufflevector {type} {one.ref}, {type} poison, <{lanes} x i32> zeroinitializer",
             "b",
@@ -173,7 +227,9 @@ class Emitter:
     def gep(self, element: str, base: Value, index: Value | int, hint: str = "p") -> Value:
         """Address of `base[index]` counted in `element`s."""
         at = index if isinstance(index, Value) else Value(str(index), "i64")
-        return self.emit("ptr", f"getelementptr inbounds {element}, {base}, {at}", hint)
+        if at.ref == "0":
+            return base
+        return self.pure("ptr", f"getelementptr inbounds {element}, {base}, {at}", hint)
 
     def load(self, type: str, address: Value, align: int = 0, hint: str = "l") -> Value:
         tail = f", align {align}" if align else ""
@@ -260,6 +316,26 @@ def module_text(functions: list[str], emitters: list[Emitter], attributes: str =
     return "\n\n".join(
         ["\n".join(declarations.values()), *functions, f"attributes #0 = {{ {attributes} }}", ""]
     )
+
+
+def _fold(opcode: str, a: Value, b: Value) -> Value | None:
+    """The i64 result that needs no instruction: of constants, or an operand itself."""
+    known = _FOLDED.get(opcode.split(" ", 1)[0])
+    if known is None:
+        return None
+    compute, neutral = known
+    if a.ref[0] != "%" and b.ref[0] != "%":
+        result = compute(int(a.ref), int(b.ref))
+        return Value(str(result), "i64") if abs(result) < 1 << 62 else None
+    if b.ref == neutral:
+        return a
+    return b if a.ref == neutral and opcode[0] == "m" else None
+
+
+_FOLDED: dict[str, tuple[Callable[[int, int], int], str]] = {
+    "sub": (lambda a, b: a - b, "0"),
+    "mul": (lambda a, b: a * b, "1"),
+}
 
 
 def suffix(type: str) -> str:

@@ -28,8 +28,15 @@ def _to_store(e: Emitter, value: Value, dtype) -> Value:
 
 def address(e: Emitter, dtype, base: Value, offset: Value) -> Value:
     """Of element `offset`; a vector of offsets gives a vector of addresses."""
-    type = vector_type("ptr", offset.lanes)
-    return e.emit(type, f"getelementptr {memory_type(dtype.name)}, {base}, {offset}", "p")
+    element = memory_type(dtype.name)
+    if offset.lanes:
+        type = vector_type("ptr", offset.lanes)
+        return e.pure(type, f"getelementptr {element}, {base}, {offset}", "p")
+    at, constant = e.apart(offset)  # the constant becomes part of the instruction that reads
+    for part in (at.ref, str(constant)):
+        if part != "0":
+            base = e.pure("ptr", f"getelementptr {element}, {base}, i64 {part}", "p")
+    return base
 
 
 def load_one(e: Emitter, dtype, at: Value) -> Value:

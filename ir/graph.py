@@ -31,14 +31,19 @@ NOWHERE = Loc()
 
 class Node(Operators):
     """One operation of a Graph; `name` is the op's. `op` is None for a graph input, which is called
-    `attrs["name"]`, and whose `name` is `input`."""
+    `attrs["name"]`, and whose `name` is `input`.
 
-    __slots__ = ("op", "inputs", "attrs", "type", "loc", "name")
+    A node does not change, so what was found out about it is noted on it: `sound` by `verify`,
+    `settled` by rewriting (a bit per set of rules that do not fit), `key` by `cse`."""
+
+    __slots__ = ("op", "inputs", "attrs", "type", "loc", "name", "sound", "settled", "key")
 
     def __init__(self, op: Op | None, inputs: tuple[Node, ...], attrs: Mapping, type, loc=NOWHERE):
         self.op, self.inputs, self.type, self.loc = op, inputs, type, loc
         self.name: str = op.name if op is not None else "input"  # asked for most often of all
         self.attrs = attrs if isinstance(attrs, MappingProxyType) else MappingProxyType(dict(attrs))
+        self.sound, self.settled = False, 0
+        self.key: Any = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,6 +72,8 @@ def build_node(op: Op, inputs: Iterable, attrs: Mapping, loc: Loc | None = None)
         loc = next((x.loc for x in inputs if x.loc.scope or x.loc.line), NOWHERE)
     node = Node(op, inputs, attrs, result, loc)
     if isinstance(result, TensorType):
+        # Its type is what `verify` would find; graphs among the attributes are left to it.
+        node.sound = OPS.get(op.name) is op and Graph not in map(type, attrs.values())
         return node
     return tuple(Node(OPS["get"], (node,), {"index": i}, t, loc) for i, t in enumerate(result))
 
@@ -82,14 +89,16 @@ class Graph:
     input (a parameter or buffer) that the caller must overwrite with it.
     """
 
-    __slots__ = ("name", "inputs", "outputs", "output_names", "_nodes")
+    __slots__ = ("name", "inputs", "outputs", "output_names", "sound", "_nodes", "_users")
 
     def __init__(self, name: str, inputs, outputs, output_names=None):
         self.name = name
         self.inputs: tuple[Node, ...] = tuple(inputs)
         self.outputs: tuple[Node, ...] = tuple(outputs)
         self.output_names: tuple[str, ...] = tuple(output_names or ("",) * len(self.outputs))
+        self.sound = False  # noted by `verify`
         self._nodes: tuple[Node, ...] | None = None
+        self._users: dict[Node, list[Node]] | None = None
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -106,12 +115,15 @@ class Graph:
         return Graph(self.name, self.inputs, outputs, output_names or self.output_names)
 
     def users(self) -> dict[Node, list[Node]]:
-        """For each node the nodes that read it (a graph output is not a user)."""
-        out: dict[Node, list[Node]] = {n: [] for n in (*self.inputs, *self.nodes)}
-        for n in self.nodes:
-            for x in dict.fromkeys(n.inputs):
-                out[x].append(n)
-        return out
+        """For each node the nodes that read it (a graph output is not a user). Not to be changed:
+        it is made once."""
+        if self._users is None:
+            out: dict[Node, list[Node]] = {n: [] for n in (*self.inputs, *self.nodes)}
+            for n in self.nodes:
+                for x in n.inputs if len(n.inputs) < 2 else dict.fromkeys(n.inputs):
+                    out[x].append(n)
+            self._users = out
+        return self._users
 
     def __str__(self) -> str:
         from .printer import print_graph
@@ -124,20 +136,23 @@ class Graph:
 
 def toposort(roots: Iterable[Node]) -> list[Node]:
     """Every node reachable from `roots`, operands first, in depth-first order (no recursion)."""
-    order: dict[Node, None] = {}
+    order: list[Node] = []
     seen: set[Node] = set()
-    stack = list(roots)[::-1]
+    stack: list[Node | None] = list(roots)[::-1]
     while stack:
-        node = stack[-1]
-        if node not in seen:
+        node = stack.pop()
+        if node is None:  # the operands of the next one are done
+            order.append(stack.pop())  # type: ignore[arg-type]
+        elif node not in seen:
             seen.add(node)
-            pending = [x for x in node.inputs[::-1] if x not in seen]
+            pending = [x for x in node.inputs if x not in seen]
             if pending:
+                stack += (node, None)
+                pending.reverse()
                 stack += pending
-                continue
-        stack.pop()
-        order[node] = None  # a node that is on the stack twice keeps its first place
-    return list(order)
+            else:
+                order.append(node)
+    return order
 
 
 def rebuild(graph: Graph, visit: Callable[[Node, tuple[Node, ...]], Node | None]) -> Graph:
@@ -145,14 +160,19 @@ def rebuild(graph: Graph, visit: Callable[[Node, tuple[Node, ...]], Node | None]
 
     A kept node whose operands did not change stays the same object.
     """
-    new: dict[Node, Node] = {n: n for n in graph.inputs}
+    new: dict[Node, Node] = {}  # what was replaced
     for node in graph.nodes:
-        operands = tuple([new[x] for x in node.inputs])
+        operands = node.inputs
+        for x in operands if new else ():
+            if x in new:
+                operands = tuple([new.get(x, x) for x in operands])
+                break
         replacement = visit(node, operands)
         if replacement is None:
             replacement = with_operands(node, operands)
-        new[node] = replacement
-    outputs = tuple([new[x] for x in graph.outputs])
+        if replacement is not node:
+            new[node] = replacement
+    outputs = tuple([new.get(x, x) for x in graph.outputs])
     if outputs == graph.outputs:
         return graph
     return graph.with_outputs(outputs)
@@ -160,9 +180,12 @@ def rebuild(graph: Graph, visit: Callable[[Node, tuple[Node, ...]], Node | None]
 
 def with_operands(node: Node, operands: tuple[Node, ...]) -> Node:
     """The same operation on other operands of the same types."""
-    if operands == node.inputs:  # nodes are equal when they are the same
+    if operands is node.inputs or operands == node.inputs:  # equal when they are the same
         return node
-    return Node(node.op, operands, node.attrs, node.type, node.loc)
+    made = Node(node.op, operands, node.attrs, node.type, node.loc)
+    made.key = node.key
+    made.sound = node.sound and [x.type for x in operands] == [x.type for x in node.inputs]
+    return made
 
 
 def inline(graph: Graph, arguments: Iterable[Node]) -> tuple[Node, ...]:

@@ -135,6 +135,13 @@ class Computed:
 class Rules(list):
     """A list of rules with decorators that append to it."""
 
+    def as_set(self, before: Rules | tuple = (), after: Rules | tuple = ()) -> RuleSet:
+        """These rules between those of two other lists, which are always the same two."""
+        rules = [*before, *self, *after]
+        if getattr(self, "_known", None) != rules:
+            self._known, self._set = rules, RuleSet((r.root, r) for r in rules)
+        return self._set
+
     def rule(self, name: str, when: Callable | None = None, tol: float = 0.0):
         """Decorator for a function of wildcards that returns (left side, right side)."""
 
@@ -260,21 +267,45 @@ def _by_name(function: Callable) -> Callable[[dict], Any]:
 # -- the engine -----------------------------------------------------------------------------------
 
 
-def rewrite(graph: Graph, rules: Iterable, limit: list[int] | None = None) -> Graph:
+class RuleSet:
+    """Rules by the op of their root. Nodes where none of them fits are marked with `bit`, so that
+    the next sweep, and the next pass with these rules, goes on at once."""
+
+    made = 0
+
+    def __init__(self, rules: Iterable[tuple[str, Any]], marks: bool = True):
+        self.by_root: dict[str, list] = {}
+        for root, rule in rules:
+            self.by_root.setdefault(root, []).append(rule)
+        self.bit = 1 << RuleSet.made if marks else 0
+        RuleSet.made += marks
+
+    @staticmethod
+    def of(rules: Iterable | RuleSet) -> RuleSet:
+        """A set as it is, or of rules that are used once and leave no marks."""
+        if isinstance(rules, RuleSet):
+            return rules
+        return RuleSet(((r.root, r) for r in rules), marks=False)
+
+
+def rewrite(graph: Graph, rules: Iterable | RuleSet, limit: list[int] | None = None) -> Graph:
     """`graph` with `rules` applied, operands first, until none fits; bodies included.
 
     The graph itself when nothing fits. `limit` is a one-element list with the number of rewrites
     still allowed, counted down: halving it finds the one rewrite that breaks a model.
     """
-    by_root: dict[str, list] = {}
-    for r in rules:
-        by_root.setdefault(r.root, []).append(r)
+    rules = RuleSet.of(rules)
+    by_root, bit = rules.by_root, rules.bit if limit is None else 0
     last: list = [None]
 
     def visit(node: Node, operands: tuple[Node, ...]) -> Node:
-        node = with_bodies(with_operands(node, operands), lambda body: sweep(body))
+        node = with_operands(node, operands)
+        if node.settled & bit:
+            return node
+        node = with_bodies(node, lambda body: sweep(body))
         while (new := first_match(node)) is not None:
             node = new
+        node.settled |= bit
         return node
 
     def first_match(node: Node) -> Node | None:

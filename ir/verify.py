@@ -27,14 +27,14 @@ class VerifyError(ValueError):
         super().__init__(f"graph {graph.name}, {shown}{place}: {message}\n{excerpt(graph, node)}")
 
 
-def verify(graph: Graph, known: set[Node] | None = None) -> Graph:
+def verify(graph: Graph) -> Graph:
     """The graph itself, if it is well formed; VerifyError otherwise.
 
-    Nodes in `known` were found good before: nodes do not change, so they are not looked at again.
-    New ones are added.
+    What was found good before is not looked at again: nodes and graphs do not change.
     """
+    if graph.sound:
+        return graph
     _verify_inputs(graph)
-    known = set() if known is None else known
     declared = set(graph.inputs)
     for x in graph.outputs:
         if x.op is None and x not in declared:
@@ -43,10 +43,11 @@ def verify(graph: Graph, known: set[Node] | None = None) -> Graph:
         for x in node.inputs:
             if x.op is None and x not in declared:
                 raise _undeclared(graph, x)
-        if node not in known:
-            _verify_node(graph, node, known)
-            known.add(node)
+        if not node.sound:
+            _verify_node(graph, node)
+            node.sound = True
     _verify_outputs(graph)
+    graph.sound = True
     return graph
 
 
@@ -65,13 +66,13 @@ def _verify_inputs(graph: Graph):
         seen.add(node.attrs["name"])
 
 
-def _verify_node(graph: Graph, node: Node, known: set[Node]):
+def _verify_node(graph: Graph, node: Node):
     assert node.op is not None, "inputs are not listed among the nodes"
     if OPS.get(node.op.name) is not node.op:
         raise VerifyError(graph, node, f"{node.op.name} is not a registered op")
     for value in node.attrs.values():
         if isinstance(value, Graph):
-            verify(value, known)
+            verify(value)
     try:
         expected = node.op.type(*(x.type for x in node.inputs), **node.attrs)
     except (TypeError, ValueError, IndexError, AttributeError) as error:

@@ -129,8 +129,8 @@ class CompiledFunction(ProgramCache):
             return self.fn(*args, **kwargs)
         leaves, key = signature(args, kwargs)
         program = self.find(key, leaves)
-        if program is None:
-            program = self._compile(key, args, kwargs, leaves)
+        if program is None:  # the second call makes the entry: there may be only one
+            return self._compile(key, args, kwargs, leaves)(leaves)
         result = program(leaves)
         shortcut = program.shortcut
         if shortcut is not None and not kwargs:

@@ -136,7 +136,8 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
     """
     from ..cache import default_cache
 
-    if expect_compile():
+    is_first = expect_compile()
+    if is_first:
         from . import stages as stages_module  # noqa: F401  while LLVM is loaded
     target, cache = host_target(), default_cache()
     context = contextvars.copy_context()  # the switches as they are now
@@ -144,12 +145,16 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
     def again() -> Stages:
         return context.copy().run(_stages, graph, constant, target)
 
-    key = stored.program_key(graph, constant, target) if cache is not None else None
-    found = stored.load(cache, key) if key is not None else None
+    def key() -> str | None:
+        return None if cache is None else stored.program_key(graph, constant, target)
+
+    before = None if is_first else key()
+    found = stored.load(cache, before) if before is not None else None
     if found is not None:
         recipe, objects = found
         return Runner(recipe, iter(objects), again, constant)
     from . import entry
+    from .library_pages import LARGE, drop_library_pages
     from .object_maker import ObjectMaker
     from .pool import runtime_symbols
 
@@ -157,11 +162,14 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
         with ObjectMaker(target, cache) as maker:
             maker.begin(runtime_symbols, entry.available)
             stages = _stages(graph, constant, target, label, maker.add)
+            name = key() if is_first else before  # of no use on an empty disk, so now, beside LLVM
             recipe, objects = stages.recipe, maker.objects(stages.all_numbers)
     finally:
         watch.end()
-    if key is not None:
-        stored.save(cache, key, recipe, objects)
+    if stages.program.arena + sum(x.type.nbytes for x in graph.inputs) >= LARGE:
+        drop_library_pages()
+    if name is not None:
+        stored.save(cache, name, recipe, objects)
     return Runner(recipe, iter(objects), lambda: stages, constant)
 
 

@@ -27,6 +27,12 @@ CROSS_NS = 0.22  # of a byte that another thread wrote: 0.02 in a shared cache, 
 NOTABLE = 0.04  # share of the time from which on that decides
 MANY_UNITS = 8192  # of that many, one more or less makes no difference
 THREADS = (2, 3, 4, 8)  # teams to be fair to, the first one above all
+WEIGHTS = (1.0, 0.3, 0.3, 0.3)
+# Where the shares of each team end, 0 to n of n, all teams in one array; where each team begins.
+_TURN = np.concatenate([np.arange(n + 1) for n in THREADS])
+_OF = np.repeat(THREADS, [n + 1 for n in THREADS])
+_TEAM = np.cumsum([0, *(n + 1 for n in THREADS[:-1])])
+SAME = 1e-9  # a difference between losses that may be rounding
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,14 @@ def cut_units(plan: Plan) -> Plan:
         if rows_outer and crossing > NOTABLE:  # few blocks of rows, lest columns come often
             choices += _few_blocks(rows.count, columns.count)
         for kept, streamed in choices:
-            loss = _loss(outer, inner, kept, streamed, batches, total_ns)
+            loss = _overhead(outer, inner, kept, streamed, batches, total_ns)
             row_blocks = -(-rows.count // kept) if rows_outer else 1
+            shared = 0.0
             if batches == 1 and row_blocks % 2:  # two threads share the middle block's columns
-                loss += crossing / row_blocks
+                shared = crossing / row_blocks
+            if best is not None and loss + shared > best[0] + SAME:
+                continue
+            loss = _unequal(outer, inner, kept, streamed, batches, loss) + shared
             if best is None or loss < best[0]:
                 best = loss, kept, streamed, rows_outer
     assert best is not None
@@ -130,18 +140,28 @@ def _sizes(count: int, wished: int) -> list[int]:
     return list(dict.fromkeys(-(-count // n) for n in range(fewest, most + 1)))
 
 
-def _loss(
+def _overhead(
     outer: _Side, inner: _Side, kept: int, streamed: int, batches: int, total_ns: float
 ) -> float:
-    """The share of time lost to unequal shares, to units and to fetching the inner side again."""
+    """The share of time lost to units and to fetching the inner side again."""
     blocks = -(-outer.count // kept), -(-inner.count // streamed)
     units = batches * blocks[0] * blocks[1]
     fetched = batches * blocks[0] * inner.bytes * inner.count
-    lost = (units * UNIT_COST + fetched * FETCH_NS) / total_ns
-    if units < MANY_UNITS:
-        work = np.outer(outer.blocks(kept), inner.blocks(streamed)).ravel()
-        ends = np.concatenate([[0.0], np.cumsum(np.tile(work, batches))])
-        for weight, n in zip((1.0, 0.3, 0.3, 0.3), THREADS, strict=True):
-            shares = np.diff(ends[np.arange(n + 1) * units // n])
-            lost += weight * (shares.max() * n / ends[-1] - 1)
+    return (units * UNIT_COST + fetched * FETCH_NS) / total_ns
+
+
+def _unequal(
+    outer: _Side, inner: _Side, kept: int, streamed: int, batches: int, lost: float
+) -> float:
+    """`lost` and the share of time lost to unequal shares."""
+    units = batches * -(-outer.count // kept) * -(-inner.count // streamed)
+    if units >= MANY_UNITS:
+        return lost
+    work = np.multiply.outer(outer.blocks(kept), inner.blocks(streamed)).ravel()
+    ends = np.zeros(units + 1)
+    np.cumsum(work if batches == 1 else np.tile(work, batches), out=ends[1:])
+    at = ends[_TURN * units // _OF]
+    largest = np.maximum.reduceat(at[1:] - at[:-1], _TEAM).tolist()
+    for weight, n, share in zip(WEIGHTS, THREADS, largest, strict=True):
+        lost += weight * (share * n / float(ends[-1]) - 1)
     return lost

@@ -19,7 +19,7 @@ def give_back(array: np.ndarray) -> None:
     What is only freed may stay with the process for its next allocations. The array must own its
     memory. Does nothing but on Linux.
     """
-    advise = _madvise()
+    advise = madvise()
     if advise is not None:
         start = array.__array_interface__["data"][0]
         low = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -29,7 +29,8 @@ def give_back(array: np.ndarray) -> None:
 
 
 @functools.cache
-def _madvise() -> Callable | None:
+def madvise() -> Callable | None:
+    """The system's function of that name; None but on Linux."""
     if sys.platform != "linux":
         return None
     found = ctypes.CDLL(None).madvise

@@ -54,11 +54,9 @@ class Stages:
         self.checker: Stages | None = None
         if check_graph is not None:
             self.checker = Stages(check_graph, (), target, label + "checks_", add)
-        self.prepared: Stages | None = None
+        prepare: Graph | None = None
         if constant:
             prepare, optimized = split_prepare(optimized, constant, packed_for_kernels(optimized))
-            if prepare.outputs:
-                self.prepared = Stages(prepare, (), target, label + "prepare_", add, True)
         self.fused_graph = self._kernels(optimized, label)
         self.program: Program = plan_program(self.fused_graph)
         self.parts = cut(self.program) if runs_once and self.checker is None else []
@@ -70,6 +68,9 @@ class Stages:
             self.parts,
             runs_once,
         )
+        self.prepared: Stages | None = None  # last, while LLVM works on what takes it longest
+        if prepare is not None and prepare.outputs:
+            self.prepared = Stages(prepare, (), target, label + "prepare_", add, True)
         self._print()
         self._dump(label)
 

@@ -236,7 +236,7 @@ class WindowKernel(ArgExpressions):
         if isinstance(offset, int) and offset == 0:
             return base
         type = memory_type(buffer.type.dtype.name)
-        return self.e.emit("ptr", f"getelementptr {type}, {base}, {value(offset)}", "p")
+        return self.e.pure("ptr", f"getelementptr {type}, {base}, {value(offset)}", "p")
 
 
 def _uses(a: Axis, width: int) -> dict[int, list[tuple[int, int]]]:

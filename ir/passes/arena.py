@@ -72,7 +72,7 @@ def _meeting(table: np.ndarray, total: int) -> np.ndarray | None:
         begin, end = _near(table, offsets, n)
         others, sizes = offsets[:n], table[:n, 0]
         middles = (others + sizes // 2 - size // 2) // ALIGN * ALIGN
-        spots = np.unique(np.concatenate([[0], others + sizes, others - size, middles]))
+        spots = _distinct(np.concatenate([[0], others + sizes, others - size, middles]))
         spots = spots[(spots >= 0) & (spots + size <= limit)]
         taken = (spots[:, None] < end) & (spots[:, None] + size > begin)
         spots = spots[~taken.any(1)]
@@ -84,6 +84,12 @@ def _meeting(table: np.ndarray, total: int) -> np.ndarray | None:
         total = max(total, int(offsets[n]) + size)
         owners.give(int(offsets[n]), size, born, dies)
     return offsets
+
+
+def _distinct(numbers: np.ndarray) -> np.ndarray:
+    """Sorted, each once. `np.unique` would load numpy.ma, which takes longer than all of this."""
+    numbers = np.sort(numbers)
+    return numbers[np.append(True, numbers[1:] != numbers[:-1])]
 
 
 class _Owners:

@@ -48,9 +48,13 @@ class Numbering:
     def key(self, node: Node, operands: tuple[int, ...]) -> tuple:
         if node.name in COMMUTATIVE:
             operands = tuple(sorted(operands))
-        plain = {k: v for k, v in node.attrs.items() if not isinstance(v, Graph)}
+        if node.key is None:
+            plain = {k: v for k, v in node.attrs.items() if not isinstance(v, Graph)}
+            node.key = node.name, attribute_key(plain), len(plain) == len(node.attrs)
+        if node.key[2]:
+            return (operands, node.key)
         bodies = ((k, self.graph(v)) for k, v in node.attrs.items() if isinstance(v, Graph))
-        return (node.name, operands, attribute_key(plain), *bodies)
+        return (operands, node.key, *bodies)
 
     def graph(self, graph: Graph) -> tuple:
         """Input types and output numbers: equal for graphs that compute the same."""

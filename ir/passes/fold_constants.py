@@ -36,7 +36,7 @@ NOT_FOLDED = {"random_bits", "detach", "again"}  # random_bits is not constant o
 
 def fold_constants(graph: Graph) -> Graph:
     """`graph` with operations on constants computed."""
-    return rewrite(graph, RULES)
+    return rewrite(graph, RULES.as_set())
 
 
 def fold_elementwise(node: Node) -> Node | None:

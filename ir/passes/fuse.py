@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..cost import node_cost
-from ..graph import Graph, Node, build_node, input_node
+from ..graph import Graph, Node, build_node, input_node, with_operands
 from ..lower import CENTERS
 from ..op import OPS, Creation, Elementwise, Movement
 from ..panels import written_in_panels
@@ -231,7 +231,7 @@ def _body(group: Group, operands: Iterable[Node]) -> Graph:
         inner[x] = input_node(f"x{i}", x.type, x.loc)
         names[x] = inner[x]
     for n in group.ordered():
-        inner[n] = Node(n.op, tuple(inner[x] for x in n.inputs), n.attrs, n.type, n.loc)
+        inner[n] = with_operands(n, tuple([inner[x] for x in n.inputs]))
     return Graph(group.root.name, list(names.values()), [inner[o] for o in group.outputs])
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..debug import debug
-from ..graph import Graph, Node
+from ..graph import Graph
 from ..interpret import interpret
 from ..printer import print_graph
 from ..verify import verify
@@ -70,11 +70,10 @@ def run_pipeline(
     _known_passes(passes)
     _dump(label, 0, "trace", graph)
     done: list[str] = []
-    known: set[Node] = set()
     for number, step in enumerate(passes, 1):
         name = step.__name__
         start = time.perf_counter()
-        new = _apply(step, graph, done, known)
+        new = _apply(step, graph, done)
         record = Record(
             name, time.perf_counter() - start, len(graph.nodes), len(new.nodes), new is not graph
         )
@@ -111,12 +110,12 @@ def _known_passes(pipeline: Sequence[Pass]):
                 raise ValueError(f"{switch} names {name}, but the passes are {known}")
 
 
-def _apply(step: Pass, graph: Graph, done: list[str], known: set[Node]) -> Graph:
+def _apply(step: Pass, graph: Graph, done: list[str]) -> Graph:
     name = step.__name__
     try:
         new = step(graph)
         if debug.verify and (new is not graph or not done):
-            verify(new, known)
+            verify(new)
     except Exception as error:
         raise PassError(name, done, f"{type(error).__name__}: {error}") from error
     if debug.check and new is not graph:

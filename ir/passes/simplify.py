@@ -57,7 +57,7 @@ RULES = Rules()
 def simplify(graph: Graph) -> Graph:
     """`graph` with all rules applied until none fits."""
     limit = [debug.rewrites] if debug.rewrites >= 0 else None
-    return rewrite(graph, [*CONSTANTS, *RULES, *MOVEMENT], limit)
+    return rewrite(graph, RULES.as_set(CONSTANTS, MOVEMENT), limit)
 
 
 def is_int(x) -> bool:

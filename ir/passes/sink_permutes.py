@@ -29,12 +29,13 @@ Needs: nothing. Establishes: no permute in front of an op that could do without 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from math import prod
 
 from ..graph import Graph, Node, build_node, rebuild, with_operands
 from ..op import OPS, Creation, Elementwise, Reduction
 from ..ops import expand, floor_divide, full_like, permute, reshape
-from ..rewrite import MAX_SWEEPS, RewriteError
+from ..rewrite import MAX_SWEEPS, RewriteError, RuleSet
 from .simplify_movement import RULES as MOVEMENT
 
 DEPTH = 6  # of expressions that are computed anew in another layout
@@ -43,18 +44,22 @@ Sink = Callable[[Node], "Node | None"]
 
 def sink_permutes(graph: Graph) -> Graph:
     """`graph` with permutes as late as they can be; bodies of other nodes stay as they are."""
-    rules: dict[str, list[Sink]] = {name: [sink] for name, sink in SINKS.items()}
-    for rule in MOVEMENT:
-        rules.setdefault(rule.root, []).append(rule.apply)
+    rules, bit = _rules(), _rules().bit
 
     def first(node: Node) -> Node | None:
-        found = (rule(node) for rule in rules.get(node.name, ()))
-        return next((new for new in found if new is not None and new is not node), None)
+        for rule in rules.by_root.get(node.name, ()):
+            new = rule(node)
+            if new is not None and new is not node:
+                return new
+        return None
 
     def visit(node: Node, operands: tuple[Node, ...]) -> Node:
         node = with_operands(node, operands)
+        if node.settled & bit:
+            return node
         while (new := first(node)) is not None:
             node = new
+        node.settled |= bit
         return node
 
     for _ in range(MAX_SWEEPS):
@@ -63,6 +68,11 @@ def sink_permutes(graph: Graph) -> Graph:
             return graph
         graph = new
     raise RewriteError(f"the permutes of graph {graph.name} do not settle")
+
+
+@cache
+def _rules() -> RuleSet:
+    return RuleSet([*SINKS.items(), *((rule.root, rule.apply) for rule in MOVEMENT)])
 
 
 def inverse(dims) -> tuple[int, ...]:

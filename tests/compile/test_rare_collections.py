@@ -57,3 +57,26 @@ def test_what_someone_sets_meanwhile_stays():
     with rare_collections():
         gc.set_threshold(1234, 5, 6)
     assert gc.get_threshold() == (1234, 5, 6)
+
+
+def test_what_is_left_counts_as_old():
+    with rare_collections():
+        left = [[i] for i in range(2000)]
+    assert gc.get_count()[0] < 1000  # not looked at, and not about to be
+    old = gc.get_objects(generation=2)
+    assert any(x is left[0] for x in old)
+    cycle = [left]
+    cycle.append(cycle)
+    del cycle
+    assert gc.collect() > 0  # collected as before
+
+
+def test_what_someone_has_frozen_stays_frozen():
+    gc.freeze()
+    try:
+        count = gc.get_freeze_count()
+        with rare_collections():
+            pass
+        assert count and gc.get_freeze_count() == count
+    finally:
+        gc.unfreeze()
