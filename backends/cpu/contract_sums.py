@@ -104,6 +104,8 @@ def _fetch_next_block(e: Emitter, plan: Plan, dim: Dim, others: Sequence[Dim], a
 def _fetch_column_ahead(e: Emitter, plan: Plan, a: Value, rows: list[int]) -> None:
     """Prefetch what a later term reads of a, where the rows of a tile lie side by side and each
     term is another line, as in panels of a transposed operand: hardware is late for half lines."""
+    if not plan.k:
+        return
     size, last = SIZES[plan.spec.a_type], plan.k[-1]
     apart = abs(last.a) * size
     lines = {row * size // LINE for row in rows}
