@@ -15,6 +15,7 @@ from ..expressions import Isa
 from ..half import EmitterWithoutHalf
 from ..llvm import Emitter, module_text
 from ..map_kernel import MapKernel
+from ..panel_copy import PanelCopyKernel, make_copy_schedule
 from ..scatter_kernel import ScatterKernel
 from ..schedule import Schedule
 from ..sort_kernel import SortKernel
@@ -114,6 +115,9 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         sort = SortKernel(e, kernel)
         sort.write()
         units, time = sort.units, sort.nanoseconds
+    elif copy := make_copy_schedule(kernel, isa.width):
+        PanelCopyKernel(e, kernel, copy, isa).write()
+        units, time = copy.units, _extent(kernel.domain) * 0.3
     elif tiles := make_tile_schedule(kernel, isa.width):
         TransposeKernel(e, kernel, tiles, isa).write()
         units, time = tiles.units, _extent(kernel.domain) * 0.3

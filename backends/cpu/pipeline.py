@@ -16,6 +16,7 @@ from nncomp.ir.passes.shift_histories import shift_histories
 from nncomp.ir.passes.sink_permutes import sink_permutes
 from nncomp.ir.passes.split_cumsum import split_cumsum
 from nncomp.ir.passes.split_reductions import split_reductions
+from nncomp.ir.passes.take_in_order import take_in_order
 
 from ..loop_bodies import Pass, lower_bodies
 from .layout import lower_contractions
@@ -42,6 +43,7 @@ def cpu_pipeline(target: Target, constant: tuple[str, ...] = ()) -> list[Pass]:
 
     return [
         *PIPELINE,
+        take_in_order,
         scan_bodies,
         shift_histories,
         attention,
