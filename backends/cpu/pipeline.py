@@ -8,6 +8,7 @@ from nncomp.ir.graph import Graph
 from nncomp.ir.passes import PIPELINE, cse, share_sums, simplify
 from nncomp.ir.passes.factor_gradients import factor_gradients
 from nncomp.ir.passes.fuse import fuse
+from nncomp.ir.passes.join_columns import join_columns
 from nncomp.ir.passes.join_reductions import join_reductions
 from nncomp.ir.passes.join_sums import join_sums
 from nncomp.ir.passes.plan import plan_program
@@ -64,6 +65,7 @@ def kernel_pipeline() -> list[Pass]:
         split_reductions,
         fuse,
         join_reductions,
+        join_columns,
         join_sums,
     ]
 

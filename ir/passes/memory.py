@@ -102,6 +102,10 @@ def reads_in_step(
         sums = kernel.extra.sums if kernel.kind == "contract" else ()
         if any(x.slot in slots for x in (kernel.extra.a, kernel.extra.b, *sums)):
             return False
+    elif kernel.kind == "rows":
+        count = len(kernel.buffers) - kernel.outputs
+        if any(v is new and count + k in kernel.extra.sums for k, v in enumerate(results)):
+            return False
     elif kernel.kind != "map":
         return False
     if not all(operands[k].is_whole for k in reading):
