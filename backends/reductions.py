@@ -45,7 +45,7 @@ class KernelExpressions(Expressions):
         return [
             x for x in others
             if x.dtype.itemsize == expr.dtype.itemsize
-            and self._is_ready(x) and self._spread_loop(x) is spread
+            and self._is_ready(x) and self._spread_loop(x) == spread
         ]  # fmt: skip
 
     def _is_ready(self, expr: Reduce) -> bool:

@@ -22,7 +22,7 @@ from .memory import load_lanes, store
 from .reductions import lane_count, prefix_mask
 from .scalar import compute_type, emit_scalar
 
-NEAR = 24 << 10  # bytes of rows that stay in the first-level cache from their sums to the results
+NEAR = 32 << 10  # bytes of rows that stay in the first-level cache from their sums to the results
 MOST = 4  # rows at a time
 UNROLL = 2  # vectors per turn of the loop over columns
 
