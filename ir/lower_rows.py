@@ -2,7 +2,7 @@
 
     for b in blocks, i in rows of a block, c in columns:
       y0[b, i, c] = ...            results over all elements, made of sums of the row maybe
-      y1[b, c]   += ...            sums of columns: a first step of theirs, one row of sums per block
+      y1[b, c]   += ...            a first step of the sums of columns: one row of them per block
 
 The body's further results that are `sum(.., axes=(1,))` of [blocks, rows, columns..] are the sums.
 The blocks are fixed by shapes, so the sums do not depend on how threads share them.

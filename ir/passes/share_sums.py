@@ -137,20 +137,21 @@ class _Sums:
         terms = _products(x, axes, DEEPEST)
         several = len(terms) > 1
         if several:
+            if not self._is_late(terms):
+                return plain
             terms = [t for t in terms if not _is_centered(t, axes)]
         terms = [replace(t, inner=_inner(t, axes, x.shape)) for t in terms]
         if not all(t.bases and t.inner for t in terms):
-            return plain
-        if several and not all(map(self._is_late, terms)):
             return plain
         if several:
             self.apart.add(node)
         return terms
 
-    def _is_late(self, term: Term) -> bool:
-        """Whether a factor is made of sums that can be computed from what the bases are made of."""
-        bases = max((self.level[b] for b in term.bases), default=0)
-        return any(self.level[f.node] > bases for f in term.factors)
+    def _is_late(self, terms: list[Term]) -> bool:
+        """Whether a factor is made of sums of what the bases are made of: then it comes after a
+        pass over the same memory."""
+        bases = max((self.level[b] for t in terms for b in t.bases), default=0)
+        return any(self.level[f.node] > bases for t in terms for f in t.factors)
 
     def _cut_as_wanted(self, term: Term, wanted: Counter) -> Term:
         """The term with the largest inner part that another sum has, too."""
