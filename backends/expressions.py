@@ -129,8 +129,9 @@ class Expressions:
         if found is not None:
             return found
         for part in self._missing(expr):
-            self.scope.known[id(part)] = self._compute(part)
-            self.scope.kept.append(part)  # ids stay unique while the expression lives
+            if id(part) not in self.scope.known:  # one reduction may bring others with it
+                self.scope.known[id(part)] = self._compute(part)
+                self.scope.kept.append(part)  # ids stay unique while the expression lives
         return self.scope.known[id(expr)]
 
     def _missing(self, root: Expr) -> list[Expr]:

@@ -258,6 +258,16 @@ class Scatter:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Which buffers (by slot) of a kernel over blocks of rows get sums over the rows of a block."""
+
+    sums: frozenset[int]
+
+    def show(self, name: Naming) -> str:
+        return f"sums over i in {', '.join(f'slot {s}' for s in sorted(self.sums))}"
+
+
+@dataclass(frozen=True)
 class Sort:
     """The rows of `a` along `axis` are put in order; the result is where their elements were."""
 
@@ -300,7 +310,7 @@ class Kernel:
     """
 
     name: str
-    kind: str  # map | contract | window | attention | scatter | sort
+    kind: str  # map | rows | contract | window | attention | scatter | sort
     buffers: tuple[Buffer, ...]
     outputs: int  # the last `outputs` buffers are written
     domain: tuple[Var, ...]

@@ -334,7 +334,10 @@ def _whole(node: Node):
 def lower_node(node: Node, name: str) -> Kernel:
     """The kernel of one node of a fused graph."""
     from .lower_quadrants import lower_quadrant_sums
+    from .lower_rows import lower_rows
 
+    if node.name == "fused" and node.attrs["kind"] == "rows":
+        return lower_rows(node.attrs["body"], name)
     if node.name == "fused":
         return LOWERINGS[node.attrs["kind"]](node.attrs["body"], name)
     if node.name == "argsort":

@@ -16,6 +16,7 @@ from ..half import EmitterWithoutHalf
 from ..llvm import Emitter, module_text
 from ..map_kernel import MapKernel
 from ..panel_copy import PanelCopyKernel, make_copy_schedule
+from ..rows_kernel import RowsKernel
 from ..scatter_kernel import ScatterKernel
 from ..schedule import Schedule
 from ..sort_kernel import SortKernel
@@ -115,6 +116,10 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         sort = SortKernel(e, kernel)
         sort.write()
         units, time = sort.units, sort.nanoseconds
+    elif kernel.kind == "rows":
+        rows = RowsKernel(e, kernel, isa)
+        rows.write()
+        units, time = rows.units, _loop_time(kernel, isa.width)
     elif copy := make_copy_schedule(kernel, isa.width):
         PanelCopyKernel(e, kernel, copy, isa).write()
         units, time = copy.units, _extent(kernel.domain) * 0.3
@@ -147,6 +152,12 @@ def _extent(loops) -> int:
 
 
 def _map_time(kernel: Kernel, schedule: Schedule, isa: Isa) -> float:
+    """The time of a map kernel."""
+    lanes = 1 if schedule.lane is None and not any(map(_is_spread, kernel.stores)) else isa.width
+    return _loop_time(kernel, lanes)
+
+
+def _loop_time(kernel: Kernel, lanes: int) -> float:
     """A rough estimate: every expression as often as its loops turn, or the memory traffic."""
     written = {s.buffer.slot: s.buffer.type.nbytes for s in kernel.stores}
     total, traffic = 0.0, float(sum(written.values()))
@@ -155,7 +166,6 @@ def _map_time(kernel: Kernel, schedule: Schedule, isa: Isa) -> float:
         total += turns * (scalar_cost(x.name) if isinstance(x, Call) else 1)
         if isinstance(x, Load):
             traffic += min(turns * x.dtype.itemsize, x.buffer.type.nbytes)
-    lanes = 1 if schedule.lane is None and not any(map(_is_spread, kernel.stores)) else isa.width
     return max(total * VECTOR_NS / lanes, traffic * BYTE_NS)
 
 
