@@ -29,6 +29,7 @@ from .types import TensorType, bool_, float32, int64
 CENTERS = {  # kind by op
     "contract": "contract",
     "depthwise": "window",
+    "group_conv": "window",
     "window_conv": "window",
     "window_max": "window",
     "winograd": "winograd",

@@ -51,6 +51,7 @@ RULES: dict[str, Callable[[Node], int]] = {
     "max_pool": lambda n: n.type.size * prod(n.attrs["kernel"]),
     "argmax_pool": lambda n: n.type.size * prod(n.attrs["kernel"]),
     "depthwise": _per_result(lambda n: prod(n.inputs[1].shape[:-2])),
+    "group_conv": _per_result(lambda n: prod(n.inputs[1].shape[:-1])),
     "window_conv": _per_result(lambda n: prod(n.inputs[1].shape[:-1])),
     "window_max": lambda n: n.type.size * prod(n.attrs["kernel"]),
     "winograd": _per_result(lambda n: 9 * n.inputs[0].shape[-1]),

@@ -47,11 +47,17 @@ class ConvKernel(WindowKernel):
                 found += super()._columns(start, block, inner, part)
             loop.next(*found)
         found = loop.result
-        while len(found) > count:
-            half = len(found) // 2
-            pairs = zip(found[:half], found[half:], strict=True)
-            found = [e.binary("fadd", a, b, "sum") for a, b in pairs]
-        return found
+        return self._joined_sets([found[at : at + count] for at in range(0, len(found), count)])
+
+    def _joined_sets(self, sets: list[list[Value]]) -> list[Value]:
+        """The sums of neighbouring channels as one; a power of two of them."""
+        while len(sets) > 1:
+            half = len(sets) // 2
+            sets = [self._added(a, b) for a, b in zip(sets[:half], sets[half:], strict=True)]
+        return sets[0]
+
+    def _added(self, some: list[Value], more: list[Value]) -> list[Value]:
+        return [self.e.binary("fadd", a, b, "sum") for a, b in zip(some, more, strict=True)]
 
     def _turns(self, sums: int) -> int:
         """Channels with sums of their own: enough of them, as far as there are registers."""
