@@ -1,9 +1,9 @@
 """Code for convolutions in groups over channels-last tensors: lanes run over output channels.
 
-Where a vector covers several groups, the input channels of its groups lie side by side as well: they
-are loaded at once, and one channel of each is spread over the lanes of its group. Where a group
-covers several vectors, one channel is spread over all lanes, as in a narrow convolution. Nothing is
-sorted by groups in memory, and no padding is written.
+Where a vector covers several groups, the input channels of its groups lie side by side as well:
+they are loaded at once, and one channel of each is spread over the lanes of its group. Where a
+group covers several vectors, one channel is spread over all lanes, as in a narrow convolution.
+Nothing is sorted by groups in memory, and no padding is written.
 """
 
 from __future__ import annotations
@@ -76,9 +76,10 @@ class GroupConvKernel(ConvKernel):
         at, parts = self._at(buffer, offset, base), []
         whole = load_lanes(self.e, self.dtype, at, source.lanes.count, source.lanes.mask)
         size = self.picks.lanes
+        permute = PERMUTES[self._register(size)][0]
         for begin in range(0, source.lanes.count, size):
             part = self._lanes_of(whole, range(begin, begin + size))
-            parts.append(self.e.call(part.type, PERMUTES[self._register(size)][0], part, self.picks))
+            parts.append(self.e.call(part.type, permute, part, self.picks))
         return self._joined_parts(parts)
 
     def _lanes_of(self, x: Value, lanes: range) -> Value:

@@ -4,8 +4,8 @@ A convolution with one input channel per group has nothing to contract, but its 
 side once the layout is channels last: they become `depthwise` nodes. The gradient of the input is
 the same with the taps turned round (with gaps of zeros between pixels for a stride above 1). A
 convolution is narrow if all its weights lie in L1 beside what it reads: a register tile of a matrix
-product has no advantage then, and a window needs no padding. Groups of channels that fill vectors, or
-of which some fill one, stay where they are (`group_conv`), in the gradient of the input, too.
+product has no advantage then, and a window needs no padding. Groups of channels that fill vectors,
+or of which some fill one, stay where they are (`group_conv`), in the gradient of the input, too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A convolution in groups over channels-last tensors: what backends lower to, as in channels_last.
 
-Each group of input channels gives a group of output channels; both stay side by side, so neither the
-images nor the results are sorted by groups in memory.
+Each group of input channels gives a group of output channels; both stay side by side, so neither
+the images nor the results are sorted by groups in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .contraction import sliding, window_position, windows
 
 @op
 class group_conv(Op):
-    """x [N, *S, C] under weights [*K, C / groups, O] -> [N, *S', O], channels and results in groups.
+    """x [N, *S, C] under weights [*K, C / groups, O] -> [N, *S', O], both in groups of channels.
 
     `padding` holds (low, high) zeros per axis.
     """

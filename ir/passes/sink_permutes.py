@@ -21,7 +21,8 @@ The other operands of an elementwise op must be free to permute: constants, expa
 tensors, random bits, what is computed from such alone, or the same permute of something else; a
 permute from channels last also takes along as many others as it has fellows.
 Chains of convolutions thereby stay in the layout their contractions use (channels last); bias,
-norm, activation, pooling, padding, concatenation and resizing follow; sums lose their permute altogether.
+norm, activation, pooling, padding, concatenation and resizing follow; sums lose their permute
+altogether.
 
 Needs: nothing. Establishes: no permute in front of an op that could do without it.
 """

@@ -36,8 +36,8 @@ NO_RULE = {
     ),
     **dict.fromkeys(
         (
-            "attention", "attention_grad", "contract", "depthwise", "group_conv", "window_conv", "window_max",
-            "quadrant_sums", "winograd",
+            "attention", "attention_grad", "contract", "depthwise", "group_conv", "window_conv",
+            "window_max", "quadrant_sums", "winograd",
             "winograd_kernels", "winograd_points", "winograd_weight",
         ),
         LAYOUT,
