@@ -33,6 +33,7 @@ CENTERS = {  # kind by op
     "window_conv": "window",
     "window_max": "window",
     "winograd": "winograd",
+    "winograd_line": "winograd",
 }
 PAIRS = 32  # elements per byte of the dtype up to which comparing all pairs sorts a row faster
 

@@ -31,6 +31,7 @@ from .window_kernel import WindowKernel
 from .window_plan import make_window_plan
 from .winograd_gradient_kernel import KERNELS as GRADIENT_KERNELS
 from .winograd_kernel import WeightKernel, WinogradKernel
+from .winograd_line_kernel import WinogradLineKernel
 
 WINDOWS = {"group_conv": GroupConvKernel, "window_conv": ConvKernel}
 # A shorter step stays on one thread: waking and joining cost more; where other steps wake the
@@ -92,7 +93,8 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         units, time = plan.units, plan.work / isa.width * VECTOR_NS
         from_middle = plan.shares_rows
     elif kernel.kind == "winograd":
-        winograd = WinogradKernel(e, kernel, target, isa)
+        is_line = kernel.extra.name == "winograd_line"
+        winograd = (WinogradLineKernel if is_line else WinogradKernel)(e, kernel, target, isa)
         winograd.write()
         functions = winograd.finishers()
         units, time = winograd.shape.units, winograd.shape.work / isa.width * VECTOR_NS

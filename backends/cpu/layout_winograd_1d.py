@@ -19,15 +19,15 @@ from nncomp.ir.graph import Node, build_node
 from nncomp.ir.op import OPS
 from nncomp.ir.ops import concat, flip, pad, reshape, slice
 from nncomp.ir.ops.winograd import KERNEL
+from nncomp.ir.ops.winograd_line import PART, TILE
 
 from ..walks import transposed
 from .layout_conv import channels_first, channels_last
-from .layout_winograd import lower_winograd
 from .layout_winograd_weight import lower_winograd_weight
 from .target import Target
+from .winograd_line_plan import choose_line
 
 SHORTEST = 5  # taps of a kernel that is worth it
-PART = KERNEL * KERNEL  # taps of a part
 PLAIN = dict(stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1)
 
 
@@ -56,24 +56,38 @@ def lower_long_kernel(node: Node, operands: tuple[Node, ...], target: Target, kn
         return None
     if len(node.shape) != 3 or attrs["groups"] != 1:
         return None
-    if (*attrs["stride"], *attrs["dilation"]) != (1, 1):
+    (stride,), (dilation,), ((low, high),) = (attrs[k] for k in ("stride", "dilation", "padding"))
+    if stride != 1:
         return None
     if node.name == "conv_weight":
-        return _weight(node, *operands)
+        return _weight(node, *operands) if dilation == 1 else None
     x, w = operands
-    taps, ((low, high),) = w.shape[2], attrs["padding"]
+    taps = w.shape[2]
+    reach = (taps - 1) * dilation
     if node.name == "conv_transpose":
         (size,) = attrs["input_size"]
-        low, high = taps - 1 - low, size - x.shape[2] + low
+        low, high = reach - low, size - x.shape[2] + low
         w = transposed(flip(w, axes=(2,)), (1, 0, 2))
     if taps < SHORTEST or min(low, high) < 0:
         return None
-    shape = _Shape(taps, low, x.shape[2] + low + high - taps + 1)
-    image, kernels = channels_first(_image(channels_last(x), shape)), _kernels(w, shape)
-    plain = build_node(OPS["conv"], (image, kernels), PLAIN, node.loc)
-    fixed = {*known, kernels} if node.inputs[1] in known else known
-    found = lower_winograd(plain, plain.inputs, target, fixed)
-    return None if found is None else channels_first(_line(channels_last(found), shape.results))
+    shape = _Shape(taps, low, x.shape[2] + low + high - reach)
+    line, n = channels_last(x), w.shape[0]
+    known = node.inputs[1] in known
+    plan = choose_line(line.shape, taps, low, dilation, shape.results, n, known, target)
+    if plan is None:
+        return None
+    kernels = transposed(_kernels(w, shape), (2, 3, 1, 0))
+    points = {"tile": TILE, "panel": plan.panel}
+    u = build_node(OPS["winograd_weight"], (kernels,), points, node.loc)
+    found = dict(
+        low=low,
+        dilation=dilation,
+        length=shape.results,
+        n=n,
+        blocking=tuple(plan.blocking),
+        workspace=plan.units * plan.room,
+    )
+    return channels_first(build_node(OPS["winograd_line"], (line, u), found, node.loc))
 
 
 def _weight(node: Node, x: Node, g: Node) -> Node | None:

@@ -51,6 +51,7 @@ from .structure import again, call, detach, fused, get, scan
 from .window import argmax_pool, fold, max_pool, unfold
 from .winograd import winograd, winograd_weight
 from .winograd_gradient import winograd_kernels, winograd_points
+from .winograd_line import winograd_line
 
 __all__ = [
     "abs", "add", "again", "amax", "argmax", "argmax_pool", "argsort", "atan2", "attention",
@@ -62,5 +63,5 @@ __all__ = [
     "mul", "neg", "pad", "permute", "pow", "prod", "quadrant_sums", "random_bits", "remainder",
     "reshape", "round", "scan", "shift_left", "shift_right", "sigmoid", "sin", "slice", "sqrt",
     "sub", "sum", "take", "tanh", "unfold", "where", "window_conv", "window_max", "winograd",
-    "winograd_kernels", "winograd_points", "winograd_weight", "zeros_like",
+    "winograd_kernels", "winograd_line", "winograd_points", "winograd_weight", "zeros_like",
 ]  # fmt: skip

@@ -37,7 +37,7 @@ NO_RULE = {
     **dict.fromkeys(
         (
             "attention", "attention_grad", "contract", "depthwise", "group_conv", "window_conv",
-            "window_max", "quadrant_sums", "winograd",
+            "window_max", "quadrant_sums", "winograd", "winograd_line",
             "winograd_kernels", "winograd_points", "winograd_weight",
         ),
         LAYOUT,
