@@ -35,6 +35,9 @@ CENTERS = {  # kind by op
     "winograd": "winograd",
     "winograd_line": "winograd",
 }
+POINTWISE = (  # transforms with code generators of their own
+    "winograd_weight", "winograd_points", "winograd_kernels", "line_points", "line_kernels",
+)  # fmt: skip
 PAIRS = 32  # elements per byte of the dtype up to which comparing all pairs sorts a row faster
 
 
@@ -345,7 +348,7 @@ def lower_node(node: Node, name: str) -> Kernel:
         return lower_quadrant_sums(node, name)
     if node.name in ("attention", "attention_grad"):
         return lower_attention(node, name)
-    if node.name in ("winograd_weight", "winograd_points", "winograd_kernels"):
+    if node.name in POINTWISE:
         buffers, *rest = _whole(node)
         extra = Slide(node.name, buffers[0], None, (), dict(node.attrs))
         return Kernel(name, node.name, buffers, *rest, extra)

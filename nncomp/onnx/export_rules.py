@@ -38,6 +38,7 @@ NO_RULE = {
         (
             "attention", "attention_grad", "contract", "depthwise", "group_conv", "window_conv",
             "window_max", "quadrant_sums", "winograd", "winograd_line",
+            "line_kernels", "line_points",
             "winograd_kernels", "winograd_points", "winograd_weight",
         ),
         LAYOUT,
