@@ -215,7 +215,7 @@ class Contract:
 class Slide:
     """The sliding window of a kernel: operand buffers, the loop per result axis, its geometry."""
 
-    name: str  # of the op: depthwise, window_conv, window_max
+    name: str  # of the op: depthwise, group_conv, window_conv, window_max
     a: Buffer
     b: Buffer | None  # the weights
     loops: tuple[Var | None, ...]  # None for an axis of length 1

@@ -24,6 +24,7 @@ from ..transpose_kernel import TransposeKernel, make_tile_schedule
 from .attention_grad_kernel import KINDS as ATTENTION_KINDS
 from .attention_grad_kernel import write_attention
 from .contract_kernel import ContractKernel, plan_of
+from .group_conv import GroupConvKernel
 from .pack_kernel import make_pack, member_text, pack_module
 from .run_function import RunWriter
 from .target import KERNELS, QUICK, Target
@@ -32,7 +33,9 @@ from .window_kernel import WindowKernel
 from .window_plan import make_window_plan
 from .winograd_gradient_kernel import KERNELS as GRADIENT_KERNELS
 from .winograd_kernel import WeightKernel, WinogradKernel
+from .winograd_line_kernel import WinogradLineKernel
 
+WINDOWS = {"group_conv": GroupConvKernel, "window_conv": ConvKernel}
 # A shorter step stays on one thread: waking and joining cost more; where other steps wake the
 # threads anyway, meeting does.
 PARALLEL_NS, MEETING_NS = 6000.0, 600.0
@@ -88,12 +91,12 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         from_middle = contraction.plan.shares_rows and not kernel.extra.sums
     elif kernel.kind == "window":
         plan = make_window_plan(kernel.extra, target)
-        writer = ConvKernel if kernel.extra.name == "window_conv" else WindowKernel
-        writer(e, kernel, plan, isa).write()
+        WINDOWS.get(kernel.extra.name, WindowKernel)(e, kernel, plan, isa).write()
         units, time = plan.units, plan.work / isa.width * VECTOR_NS
         from_middle = plan.shares_rows
     elif kernel.kind == "winograd":
-        winograd = WinogradKernel(e, kernel, target, isa)
+        is_line = kernel.extra.name == "winograd_line"
+        winograd = (WinogradLineKernel if is_line else WinogradKernel)(e, kernel, target, isa)
         winograd.write()
         functions = winograd.finishers()
         units, time = winograd.shape.units, winograd.shape.work / isa.width * VECTOR_NS

@@ -323,7 +323,7 @@ def center_depth(center: Node) -> int:
     """How many terms one element of a contraction or a window has."""
     if center.name == "contract":
         return prod(e for e, *_ in center.attrs["k"]) * (2 if center.attrs.get("paired") else 1)
-    if center.name == "winograd":
+    if center.name in ("winograd", "winograd_line"):
         return 9 * center.inputs[1].shape[2]
     return prod(center.attrs.get("kernel") or center.inputs[1].shape[:-2])
 
