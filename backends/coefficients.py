@@ -1,4 +1,4 @@
-"""Coefficients of the vector math, lowest order first.
+"""Coefficients of the float32 vector math, lowest order first.
 
 Written by fit_coefficients.py, which says what each table is; do not edit by hand.
 """

@@ -129,8 +129,9 @@ class Expressions:
         if found is not None:
             return found
         for part in self._missing(expr):
-            self.scope.known[id(part)] = self._compute(part)
-            self.scope.kept.append(part)  # ids stay unique while the expression lives
+            if id(part) not in self.scope.known:  # one reduction may bring others with it
+                self.scope.known[id(part)] = self._compute(part)
+                self.scope.kept.append(part)  # ids stay unique while the expression lives
         return self.scope.known[id(expr)]
 
     def _missing(self, root: Expr) -> list[Expr]:
@@ -188,8 +189,11 @@ class Expressions:
         if limit is not None:
             x, bound = self._operands((limit.x, limit.bound))
             return self.e.select(self.e.binary(f"fcmp {limit.predicate}", x, bound), bound, x)
-        dtype = expr.args[-1].dtype.name
-        return emit_scalar(self.e, expr.name, args, dtype, self.isa.fma)
+        return self._scalar(expr.name, args, expr.args[-1].dtype.name)
+
+    def _scalar(self, name: str, args: list[Value], dtype: str) -> Value:
+        """One operation on operands of `dtype`."""
+        return emit_scalar(self.e, name, args, dtype, self.isa.fma)
 
     # -- indices -----------------------------------------------------------------------------
 

@@ -197,12 +197,12 @@ def generate() -> dict[str, list]:
     return tables
 
 
-def render(tables: dict[str, list]) -> str:
-    """The text of coefficients.py."""
+def render(what: str, writer: str, tables: dict[str, list], limits: dict[str, float]) -> str:
+    """The text of a module of coefficients."""
     head = [
-        '"""Coefficients of the vector math, lowest order first.',
+        f'"""Coefficients of the {what}, lowest order first.',
         "",
-        "Written by fit_coefficients.py, which says what each table is; do not edit by hand.",
+        f"Written by {writer}, which says what each table is; do not edit by hand.",
         '"""',
         "",
     ]
@@ -210,9 +210,11 @@ def render(tables: dict[str, list]) -> str:
         "\n".join([f"{name} = (", *[f"    {number!r}," for number in numbers], ")"])
         for name, numbers in tables.items()
     ]
-    limits = f"TANH_LIMIT = {TANH_LIMIT}\nERF_LIMIT = {ERF_LIMIT}"
-    return "\n".join([*head, *body, limits, ""])
+    ends = [f"{name} = {number!r}" for name, number in limits.items()]
+    return "\n".join([*head, *body, *ends, ""])
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("coefficients.py").write_text(render(generate()), encoding="utf-8")
+    limits = {"TANH_LIMIT": TANH_LIMIT, "ERF_LIMIT": ERF_LIMIT}
+    text = render("float32 vector math", "fit_coefficients.py", generate(), limits)
+    Path(__file__).with_name("coefficients.py").write_text(text, encoding="utf-8")

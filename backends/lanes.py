@@ -44,6 +44,13 @@ class Lanes:
         return self.e.binary("fmul", a, b)
 
     def div(self, a: Value, b: Value) -> Value:
+        """a / b, of vectors behind a fence.
+
+        Where LLVM (22) knows that lanes of both are zero, as behind masked loads, it takes the
+        quotient for zero, too, and drops the select that is to remove its nan.
+        """
+        if self.lanes and not a.ref.startswith("splat"):
+            a = self.e.intrinsic("arithmetic.fence", a)
         return self.e.binary("fdiv", a, b)
 
     def neg(self, a: Value) -> Value:
@@ -57,7 +64,8 @@ class Lanes:
         """a * b - product, where `product` is the rounded a * b (T. J. Dekker, 1971)."""
         if self.has_fma:
             return self.e.fma(a, b, self.neg(product))
-        high_a, high_b = (self.from_bits(self.and_(self.to_bits(v), 0xFFFFF000)) for v in (a, b))
+        half = -1 << (12 if self.scalar == "float" else 27)
+        high_a, high_b = (self.from_bits(self.and_(self.to_bits(v), half)) for v in (a, b))
         low_a, low_b = self.sub(a, high_a), self.sub(b, high_b)
         error = self.sub(self.mul(high_a, high_b), product)
         for left, right in ((high_a, low_b), (low_a, high_b), (low_a, low_b)):

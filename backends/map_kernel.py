@@ -27,6 +27,8 @@ class MapKernel(ArgExpressions):
     def __init__(self, e: Emitter, kernel: Kernel, isa: Isa):
         super().__init__(e, kernel, isa)
         self.schedule: Schedule = with_scratch(make_schedule(kernel))
+        every = (*self.schedule.scratch, *self.schedule.stores)
+        self.reductions = [x for x in walk(roots_of(every)) if isinstance(x, Reduce)]
 
     def write(self) -> None:
         schedule, e = self.schedule, self.e
@@ -94,7 +96,8 @@ class _Nest:
     # -- lanes ---------------------------------------------------------------------------------
 
     def _lanes(self, lane: Var, inner: tuple[Var, ...], placed: frozenset[int]) -> None:
-        unroll = REDUCING if any(_reduces(s, lane) for s in self.stores) else UNROLL
+        reducing = len([s for s in self.stores if _reduces(s, lane)])
+        unroll = max(REDUCING // reducing, UNROLL) if reducing else UNROLL
         count = lane_count(self.kernel.isa.width, _largest(self.stores), lane.extent, unroll)
 
         def body(base: Value, mask: Value | None) -> None:

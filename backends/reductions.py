@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from nncomp.ir.index import Var
-from nncomp.ir.loops import Call, Expr, Load, Reduce, walk
+from nncomp.ir.loops import ArgReduce, Call, Expr, Kernel, Load, Reduce, walk
 
-from .expressions import Expressions, Lanes
-from .llvm import Value, vector_type
+from .expressions import Expressions, Isa, Lanes
+from .llvm import Emitter, Value, vector_type
 from .scalar import compute_type, emit_scalar
 
 IDENTITY = {"add": 0, "mul": 1}
@@ -19,20 +19,60 @@ UNROLL = 4  # vectors per turn of a reduction over lanes: enough to hide the lat
 class KernelExpressions(Expressions):
     """Expressions with their reductions."""
 
-    def reduce(self, expr: Reduce) -> Value:
-        lanes = self.lanes
-        if lanes and lanes.var in expr.vars:
-            start = self._identity(expr, lanes.count)
-            return self._nest(list(expr.loops), [expr.body], [start], self._fold(expr))[0]
-        if lanes:  # the same in all lanes: leave the lane loop's vectors out of it
-            return self._without_lanes(lambda: self.reduce(expr))
-        spread = self._spread_loop(expr)
-        if spread is None:
-            start = self._identity(expr, 0)
-            return self._nest(list(expr.loops), [expr.body], [start], self._fold(expr))[0]
-        return self._reduce_lanes(expr, spread)
+    def __init__(self, e: Emitter, kernel: Kernel, isa: Isa):
+        super().__init__(e, kernel, isa)
+        self.reductions: list[Reduce] = []  # those that may be computed in one loop with others
 
-    def _without_lanes(self, compute: Callable[[], Value]) -> Value:
+    def reduce(self, expr: Reduce) -> Value:
+        together = [expr, *self._beside(expr)]
+        values = self._reduce_all(together)
+        for other, value in zip(together[1:], values[1:], strict=True):
+            self.scope.known[id(other)] = value
+            self.scope.kept.append(other)
+        return values[0]
+
+    def _beside(self, expr: Reduce) -> list[Reduce]:
+        """Further reductions over the same loops that can be computed by now: what they read is
+        read once then, and one need not wait for the other."""
+        others = [
+            x for x in self.reductions
+            if x is not expr and x.loops == expr.loops and x.vars == expr.vars
+            and self.scope.find(id(x)) is None
+        ]  # fmt: skip
+        if not others or not self._is_ready(expr):
+            return []
+        spread = self._spread_loop(expr)
+        return [
+            x for x in others
+            if x.dtype.itemsize == expr.dtype.itemsize
+            and self._is_ready(x) and self._spread_loop(x) == spread
+        ]  # fmt: skip
+
+    def _is_ready(self, expr: Reduce) -> bool:
+        """Whether nothing in it waits for another reduction or a row of scratch."""
+        for x in walk([expr.body]):
+            if isinstance(x, (Reduce, ArgReduce)) and self.scope.find(id(x)) is None:
+                return False
+            if isinstance(x, Load) and x.buffer.slot < 0:
+                return False
+        return True
+
+    def _reduce_all(self, exprs: list[Reduce]) -> list[Value]:
+        """The values of reductions over the same loops."""
+        (expr, *_), lanes = exprs, self.lanes
+        if lanes and lanes.var in expr.vars:
+            return self._one_by_one(exprs, lanes.count)
+        if lanes:  # the same in all lanes: leave the lane loop's vectors out of it
+            return self._without_lanes(lambda: self._reduce_all(exprs))
+        spread = self._spread_loop(expr)
+        return self._one_by_one(exprs, 0) if spread is None else self._reduce_lanes(exprs, spread)
+
+    def _one_by_one(self, exprs: list[Reduce], lanes: int) -> list[Value]:
+        start = [self._identity(x, lanes) for x in exprs]
+        bodies: list[Expr] = [x.body for x in exprs]
+        return self._nest(list(exprs[0].loops), bodies, start, self._fold(exprs))
+
+    def _without_lanes(self, compute: Callable[[], list[Value]]) -> list[Value]:
         scope: Any = self.scope
         saved = []
         while scope is not None:
@@ -52,14 +92,16 @@ class KernelExpressions(Expressions):
             number = lowest(dtype)
         return self.e.const(vector_type(compute_type(dtype.name), lanes), number)
 
-    def _fold(self, expr: Reduce):
+    def _fold(self, exprs: list[Reduce]):
         def fold(carry: list[Value]) -> list[Value]:
-            lanes = carry[0].lanes
-            value = self.value(expr.body)
-            value = value if value.lanes == lanes else self.e.splat(value, lanes)
-            return [self.combine(expr, carry[0], value)]
+            return [self._folded(x, c) for x, c in zip(exprs, carry, strict=True)]
 
         return fold
+
+    def _folded(self, expr: Reduce, carry: Value) -> Value:
+        value = self.value(expr.body)
+        value = value if value.lanes == carry.lanes else self.e.splat(value, carry.lanes)
+        return self.combine(expr, carry, value)
 
     def combine(self, expr: Reduce, a: Value, b: Value) -> Value:
         name = expr.combine
@@ -93,33 +135,43 @@ class KernelExpressions(Expressions):
                 best = var
         return best
 
-    def _reduce_lanes(self, expr: Reduce, var: Var) -> Value:
-        serial = [v for v in expr.loops if v is not var]
-        wide = lane_count(self.isa.width, expr, var.extent, UNROLL)
-        start = self._identity(expr, wide)
+    def _reduce_lanes(self, exprs: list[Reduce], var: Var) -> list[Value]:
+        serial = [v for v in exprs[0].loops if v is not var]
+        unroll = max(UNROLL // len(exprs), 1)
+        wide = min(lane_count(self.isa.width, x, var.extent, unroll) for x in exprs)
+        start = [self._identity(x, wide) for x in exprs]
+        bodies: list[Expr] = [x.body for x in exprs]
 
         def row(carry: list[Value]) -> list[Value]:
-            return self._lane_loop(expr, var, wide, carry[0])
+            return self._lane_loop(exprs, var, wide, carry)
 
-        total = self._nest(serial, [expr.body], [start], row)[0]
-        return self._across(expr, total)
+        totals = self._nest(serial, bodies, start, row)
+        return [self._across(x, total) for x, total in zip(exprs, totals, strict=True)]
 
-    def _lane_loop(self, expr: Reduce, var: Var, wide: int, carry: Value) -> list[Value]:
+    def _lane_loop(
+        self, exprs: list[Reduce], var: Var, wide: int, carry: list[Value]
+    ) -> list[Value]:
         whole = var.extent // wide * wide
         if whole:
-            with self.e.loop(0, whole, wide, [carry], var.name) as loop:
+            with self.e.loop(0, whole, wide, carry, var.name) as loop:
                 self.enter(lanes=Lanes(var, wide, loop.index, None))
-                loop.next(self.combine(expr, loop.carry[0], self.vector(expr.body)))
+                loop.next(*self._terms(exprs, loop.carry))
                 self.leave()
-            carry = loop.result[0]
+            carry = loop.result
         if whole < var.extent:
             base = Value(str(whole), "i64")
             mask = prefix_mask(var.extent - whole, wide)
             self.enter(lanes=Lanes(var, wide, base, mask))
-            term = self.combine(expr, carry, self.vector(expr.body))
-            carry = self.e.select(mask, term, carry)
+            terms = self._terms(exprs, carry)
+            carry = [self.e.select(mask, t, c) for t, c in zip(terms, carry, strict=True)]
             self.leave()
-        return [carry]
+        return carry
+
+    def _terms(self, exprs: list[Reduce], carry: list[Value]) -> list[Value]:
+        """What has been reduced by now with one more term per lane."""
+        return [
+            self.combine(x, c, self.vector(x.body)) for x, c in zip(exprs, carry, strict=True)
+        ]
 
     def _across(self, expr: Reduce, value: Value) -> Value:
         """Combine the lanes by halving, in one fixed order."""

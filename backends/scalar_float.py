@@ -1,7 +1,8 @@
 """Scalar operations on floats as LLVM text: arithmetic, rounding, comparison, remainders.
 
-float32 (and the narrower floats, which compute in it) takes its transcendental functions from
-vector_math.py and vector_math_trig.py; float64 calls the C library once per lane.
+Transcendental functions are those of vector_math.py and vector_math_trig.py for float32 (and the
+narrower floats, which compute in it), double_math.py and double_trig.py for float64. Of the C
+library float64 calls fmod, and sin, cos and tan of very large angles, once per lane.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 import re
 from collections.abc import Callable
 
-from . import vector_math, vector_math_trig
+from . import double_math, double_trig, vector_math, vector_math_trig
 from .lanes import Lanes
 from .llvm import Value
 
@@ -127,12 +128,6 @@ def _library(symbol: str):
     return emit
 
 
-def _sigmoid_by_library(m: Lanes, x: Value) -> Value:
-    small = _library("exp")(m, m.neg(m.abs(x)))
-    top = m.select(m.compare("olt", x, 0.0), small, 1.0)
-    return m.div(top, m.add(small, m.c(1.0)))
-
-
 # -- tables --------------------------------------------------------------------------------------
 
 _COMPARISONS = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
@@ -173,31 +168,38 @@ _BASICS: dict[str, Callable[..., Value]] = {
     **{name: _rounding(intrinsic) for name, intrinsic in _ROUNDINGS.items()},
 }
 
-FLOAT_OPS = _BASICS | {
+_SHARED: dict[str, Callable[..., Value]] = _BASICS | {
     "exp": vector_math.exp,
     "exp2": vector_math.exp2,
     "expm1": vector_math.expm1,
     "sinh": vector_math.sinh,
     "cosh": vector_math.cosh,
-    "tanh": vector_math.tanh,
     "sigmoid": vector_math.sigmoid,
-    "erf": vector_math.erf,
-    "erfc": vector_math.erfc,
     "log": vector_math.log,
     "log2": vector_math.log2,
     "log1p": vector_math.log1p,
+    "asin": vector_math_trig.asin,
+    "acos": vector_math_trig.acos,
+}
+
+FLOAT_OPS = _SHARED | {
+    "tanh": vector_math.tanh,
+    "erf": vector_math.erf,
+    "erfc": vector_math.erfc,
     "pow": vector_math.power,
     "sin": vector_math_trig.sin,
     "cos": vector_math_trig.cos,
     "tan": vector_math_trig.tan,
-    "asin": vector_math_trig.asin,
-    "acos": vector_math_trig.acos,
     "atan": vector_math_trig.atan,
     "atan2": vector_math_trig.atan2,
 }
 
-_LIBRARY = (
-    "exp exp2 expm1 log log2 log1p sin cos tan asin acos atan atan2 sinh cosh tanh erf erfc pow"
-)
-DOUBLE_OPS = _BASICS | {name: _library(name) for name in _LIBRARY.split()}
-DOUBLE_OPS["sigmoid"] = _sigmoid_by_library
+DOUBLE_OPS = _SHARED | {
+    "tanh": double_math.tanh,
+    "erf": double_math.erf,
+    "erfc": double_math.erfc,
+    "pow": double_math.power,
+    "atan": double_trig.atan,
+    "atan2": double_trig.atan2,
+    **{name: double_trig.or_library(name, _library(name)) for name in ("sin", "cos", "tan")},
+}

@@ -1,8 +1,9 @@
-"""float32 exp, log, pow and their relatives as straight-line LLVM text.
+"""exp, log and their relatives as straight-line LLVM text; pow, tanh and erf of float32.
 
 No tables, no branches, no libm: polynomials of coefficients.py after argument reduction (W. J. Cody
 and W. Waite, "Software Manual for the Elementary Functions", 1980). The same instructions serve a
-scalar and every vector width, so all of them give the same bits. Specials follow C's math.h.
+scalar and every vector width, so all of them give the same bits. Specials follow C's math.h. What
+float64 does otherwise is in double_math.py.
 """
 
 from __future__ import annotations
@@ -10,70 +11,69 @@ from __future__ import annotations
 import math
 
 from . import coefficients as table
+from .float_format import ROUND, ROUND_DOUBLE, ROUND_DOUBLE_BITS, format_of
 from .lanes import Lanes
 from .llvm import Value
-
-# Adding this to |n| < 2**21 leaves n + 254 in the low bits: rounding to nearest and conversion to
-# integer in one addition. 254 is twice the exponent bias, see `_times_power`.
-ROUND = 12582912.0 + 254.0
-ROUND_DOUBLE = 6755399441055744.0
-TINY = 2.0**-126
-SQRT_HALF_BITS = 0x3F3504F3
-
 
 # -- exponentials --------------------------------------------------------------------------------
 
 
-def _times_power(m: Lanes, p: Value, rounded: Value) -> Value:
-    """p * 2**n, where `rounded` holds the bits of n + ROUND.
+def times_power(m: Lanes, p: Value, rounded: Value) -> Value:
+    """p * 2**n, where `rounded` holds the bits of n + the format's `round`.
 
     The power is split in two halves, so that overflow and denormals come out of the products,
     rounded once.
     """
-    half = m.and_(m.int_op("shl", rounded, 22), 0xFF800000)
-    rest = m.int_op("sub", m.int_op("shl", rounded, 23), half)
+    mantissa = format_of(m).mantissa
+    half = m.and_(m.int_op("shl", rounded, mantissa - 1), -1 << mantissa)
+    rest = m.int_op("sub", m.int_op("shl", rounded, mantissa), half)
     return m.mul(m.mul(p, m.from_bits(half)), m.from_bits(rest))
 
 
-def _exp_reduce(m: Lanes, x: Value, low: float, high: float) -> tuple[Value, Value]:
-    """x = n ln 2 + r: r and the bits of n + ROUND; x is clamped to [low, high]."""
+def exp_reduce(m: Lanes, x: Value, low: float, high: float) -> tuple[Value, Value]:
+    """x = n ln 2 + r: r and the bits of n + `round`; x is clamped to [low, high]."""
+    f = format_of(m)
     x = m.at_least(m.at_most(x, high), low)
-    shifted = m.fma(x, m.c(table.LOG2E[0]), m.c(ROUND))
-    n = m.sub(shifted, m.c(ROUND))
-    r = m.fma(n, m.c(-table.LN2[0]), x)
-    return m.fma(n, m.c(-table.LN2[1]), r), m.to_bits(shifted)
+    shifted = m.fma(x, m.c(f.table.LOG2E[0]), m.c(f.round))
+    n = m.sub(shifted, m.c(f.round))
+    r = m.fma(n, m.c(-f.table.LN2[0]), x)
+    return m.fma(n, m.c(-f.table.LN2[1]), r), m.to_bits(shifted)
 
 
 def _exp_parts(m: Lanes, x: Value) -> tuple[Value, Value]:
-    """exp(x) = p * 2**n: p and the bits of n + ROUND."""
-    r, rounded = _exp_reduce(m, x, -104.0, 90.0)
-    return m.polynomial(r, (1.0, 1.0, *table.EXP)), rounded
+    """exp(x) = p * 2**n: p and the bits of n + `round`."""
+    f = format_of(m)
+    r, rounded = exp_reduce(m, x, f.exp_low, f.exp_high)
+    return m.polynomial(r, (1.0, 1.0, *f.table.EXP)), rounded
 
 
 def exp(m: Lanes, x: Value) -> Value:
-    return _times_power(m, *_exp_parts(m, x))
+    return times_power(m, *_exp_parts(m, x))
 
 
 def exp2(m: Lanes, x: Value) -> Value:
-    x = m.at_least(m.at_most(x, 129.0), -151.0)
-    shifted = m.add(x, m.c(ROUND))
-    r = m.sub(x, m.sub(shifted, m.c(ROUND)))
-    return _times_power(m, m.polynomial(r, (1.0, *table.EXP2)), m.to_bits(shifted))
+    f = format_of(m)
+    x = m.at_least(m.at_most(x, f.exp2_high), f.exp2_low)
+    shifted = m.add(x, m.c(f.round))
+    r = m.sub(x, m.sub(shifted, m.c(f.round)))
+    return times_power(m, m.polynomial(r, (1.0, *f.table.EXP2)), m.to_bits(shifted))
 
 
 def expm1(m: Lanes, x: Value) -> Value:
-    """2**n (e**r - 1) + (2**n - 1), at half size so that 2**128 does not overflow early."""
-    r, rounded = _exp_reduce(m, x, -26.0, 89.0)
-    q = m.fma(m.mul(r, r), m.polynomial(r, table.EXP), r)
-    half = m.from_bits(m.int_op("sub", m.int_op("shl", rounded, 23), 128 << 23))
+    """2**n (e**r - 1) + (2**n - 1), at half size so that 2**(highest n) does not overflow early."""
+    f = format_of(m)
+    r, rounded = exp_reduce(m, x, f.expm1_low, f.expm1_high)
+    q = m.fma(m.mul(r, r), m.polynomial(r, f.table.EXP), r)
+    lower = m.i(f.bias + 1 << f.mantissa)
+    half = m.from_bits(m.int_op("sub", m.int_op("shl", rounded, f.mantissa), lower))
     value = m.fma(half, q, m.sub(half, m.c(0.5)))
-    return m.select(m.compare("olt", m.abs(x), 2.0**-25), x, m.add(value, value))
+    return m.select(m.compare("olt", m.abs(x), f.epsilon), x, m.add(value, value))
 
 
 def _half_exp(m: Lanes, a: Value) -> Value:
     """exp(a) / 2 without early overflow."""
     p, rounded = _exp_parts(m, a)
-    return _times_power(m, p, m.int_op("sub", rounded, 1))
+    return times_power(m, p, m.int_op("sub", rounded, 1))
 
 
 def sinh(m: Lanes, x: Value) -> Value:
@@ -81,7 +81,7 @@ def sinh(m: Lanes, x: Value) -> Value:
     half = _half_exp(m, a)
     large = m.sub(half, m.div(m.c(0.25), half))
     square = m.mul(a, a)
-    small = m.fma(m.mul(square, a), m.polynomial(square, table.SINH), a)
+    small = m.fma(m.mul(square, a), m.polynomial(square, format_of(m).table.SINH), a)
     return m.copysign(m.select(m.compare("olt", a, 1.0), small, large), x)
 
 
@@ -129,7 +129,7 @@ def erfc(m: Lanes, x: Value) -> Value:
     p = m.fma(m.neg(error), p, p)
     t = m.div(m.sub(a, m.c(2.0)), m.add(a, m.c(2.0)))
     ratio = m.div(m.polynomial(t, table.ERFC), m.fma(a, m.c(2.0), m.c(1.0)))
-    value = _times_power(m, m.mul(p, ratio), rounded)
+    value = times_power(m, m.mul(p, ratio), rounded)
     return m.select(m.compare("olt", x, 0.0), m.sub(m.c(2.0), value), value)
 
 
@@ -138,17 +138,37 @@ def erfc(m: Lanes, x: Value) -> Value:
 
 def _split(m: Lanes, x: Value) -> tuple[Value, Value]:
     """x = 2**k (1 + f) with 1 + f between sqrt(1/2) and sqrt(2): k as float, and f (x > 0)."""
-    tiny = m.compare("olt", x, TINY)
-    bits = m.to_bits(m.select(tiny, m.mul(x, m.c(2.0**23)), x))
-    k = m.int_op("ashr", m.int_op("sub", bits, SQRT_HALF_BITS), 23)
-    f = m.sub(m.from_bits(m.int_op("sub", bits, m.int_op("shl", k, 23))), m.c(1.0))
-    return m.sub(m.e.convert("sitofp", k, "float"), m.select(tiny, 23.0, 0.0)), f
+    form = format_of(m)
+    tiny = m.compare("olt", x, form.tiny)
+    raised = float(form.mantissa)
+    bits = m.to_bits(m.select(tiny, m.mul(x, m.c(2.0**raised)), x))
+    k = exponent(m, bits)
+    f = m.sub(m.from_bits(m.int_op("sub", bits, m.int_op("shl", k, form.mantissa))), m.c(1.0))
+    return m.sub(as_float(m, k), m.select(tiny, raised, 0.0)), f
+
+
+def exponent(m: Lanes, bits: Value) -> Value:
+    """k of 2**k times a number between sqrt(1/2) and sqrt(2)."""
+    form = format_of(m)
+    return m.int_op("ashr", m.int_op("sub", bits, form.sqrt_half_bits), form.mantissa)
+
+
+def as_float(m: Lanes, k: Value) -> Value:
+    """A small integer as float; not every machine converts 64-bit integers."""
+    if m.scalar == "float":
+        return m.e.convert("sitofp", k, "float")
+    shifted = m.from_bits(m.int_op("add", k, ROUND_DOUBLE_BITS))
+    return m.sub(shifted, m.c(ROUND_DOUBLE))
 
 
 def _log_tail(m: Lanes, f: Value) -> Value:
-    """log(1 + f) - f."""
+    """log(1 + f) - f; float64 by way of s = f / (2 + f), since its polynomial in f is long."""
     square = m.mul(f, f)
-    return m.mul(square, m.fma(f, m.polynomial(f, table.LOG), m.c(-0.5)))
+    if m.scalar == "float":
+        return m.mul(square, m.fma(f, m.polynomial(f, table.LOG), m.c(-0.5)))
+    s = m.div(f, m.add(f, m.c(2.0)))
+    half, s2 = m.mul(square, m.c(0.5)), m.mul(s, s)
+    return m.fma(s, m.fma(s2, m.polynomial(s2, format_of(m).table.LOG), half), m.neg(half))
 
 
 def _log_ends(m: Lanes, x: Value, value: Value, zero: float) -> Value:
@@ -160,8 +180,9 @@ def _log_ends(m: Lanes, x: Value, value: Value, zero: float) -> Value:
 
 def _log_join(m: Lanes, k: Value, f: Value) -> Value:
     """k ln 2 + log(1 + f)."""
-    low = m.fma(k, m.c(table.LN2[1]), _log_tail(m, f))
-    return m.fma(k, m.c(table.LN2[0]), m.add(f, low))
+    ln2 = format_of(m).table.LN2
+    low = m.fma(k, m.c(ln2[1]), _log_tail(m, f))
+    return m.fma(k, m.c(ln2[0]), m.add(f, low))
 
 
 def log(m: Lanes, x: Value) -> Value:
@@ -169,22 +190,24 @@ def log(m: Lanes, x: Value) -> Value:
 
 
 def log2(m: Lanes, x: Value) -> Value:
+    log2e = format_of(m).table.LOG2E
     k, f = _split(m, x)
-    tail = m.mul(_log_tail(m, f), m.c(table.LOG2E[0]))
-    low = m.fma(f, m.c(table.LOG2E[1]), tail)
-    return _log_ends(m, x, m.add(m.fma(f, m.c(table.LOG2E[0]), low), k), 0.0)
+    tail = m.mul(_log_tail(m, f), m.c(log2e[0]))
+    low = m.fma(f, m.c(log2e[1]), tail)
+    return _log_ends(m, x, m.add(m.fma(f, m.c(log2e[0]), low), k), 0.0)
 
 
 def log1p(m: Lanes, x: Value) -> Value:
     """log(1 + x): the exponent is that of 1 + x, f = x 2**-k + (2**-k - 1) is nearly exact."""
-    bits = m.to_bits(m.add(x, m.c(1.0)))
-    k = m.int_op("ashr", m.int_op("sub", bits, SQRT_HALF_BITS), 23)
-    # four times 2**-k is a normal number even for k = 128
-    scale = m.from_bits(m.int_op("sub", m.i(0x40800000), m.int_op("shl", k, 23)))
+    form = format_of(m)
+    k = exponent(m, m.to_bits(m.add(x, m.c(1.0))))
+    # four times 2**-k is a normal number even for the largest k
+    scale = m.int_op("sub", m.i(form.bias + 2 << form.mantissa), m.int_op("shl", k, form.mantissa))
+    scale = m.from_bits(scale)
     below = m.fma(scale, m.c(0.25), m.c(-1.0))
     f = m.fma(m.mul(x, m.c(0.25)), scale, below)
-    value = _log_join(m, m.e.convert("sitofp", k, "float"), f)
-    value = m.select(m.compare("olt", m.abs(x), 2.0**-25), x, value)
+    value = _log_join(m, as_float(m, k), f)
+    value = m.select(m.compare("olt", m.abs(x), form.epsilon), x, value)
     return _log_ends(m, x, value, -1.0)
 
 
@@ -223,4 +246,4 @@ def _exp2_of_double(m: Lanes, logarithm: Value, y: Value) -> Value:
     n = d.sub(d.add(z, d.c(ROUND_DOUBLE)), d.c(ROUND_DOUBLE))
     r, n = (m.e.convert("fptrunc", v, "float") for v in (d.sub(z, n), n))
     p = m.polynomial(r, (1.0, *table.EXP2))
-    return _times_power(m, p, m.to_bits(m.add(n, m.c(ROUND))))
+    return times_power(m, p, m.to_bits(m.add(n, m.c(ROUND))))

@@ -1,36 +1,51 @@
-"""float32 sin, cos, tan and their inverses as LLVM text.
+"""sin, cos, tan and their inverses as LLVM text.
 
 Angles up to 1e5 are reduced by three parts of pi/2 (Cody and Waite, 1980). A branch that is taken
 only when some lane is larger multiplies by the right bits of 2/pi in integers (M. H. Payne and
-R. N. Hanek, 1983), so every float has its exact quadrant.
+R. N. Hanek, 1983), so every float has its exact quadrant. float64 shares what follows the reduction
+(double_trig.py).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from . import coefficients as table
+from .float_format import format_of
 from .lanes import Lanes
 from .llvm import Value, vector_type
 
 ROUND = 12582912.0  # n + ROUND holds n in its low bits
-HALF_PI = table.HALF_PI[0]
 
 
 def sin(m: Lanes, x: Value) -> Value:
-    r, quadrant = _reduce(m, x)
-    return m.flip_sign(_wave(m, r, quadrant), m.sign_bit(x))
+    return sine(m, x, *_reduce(m, x))
 
 
 def cos(m: Lanes, x: Value) -> Value:
-    r, quadrant = _reduce(m, x)
-    return _wave(m, r, m.int_op("add", quadrant, 1))
+    return cosine(m, *_reduce(m, x))
 
 
 def tan(m: Lanes, x: Value) -> Value:
-    r, quadrant = _reduce(m, x)
+    return tangent(m, x, *_reduce(m, x))
+
+
+# -- after the reduction, for both floats --------------------------------------------------------
+
+
+def sine(m: Lanes, x: Value, r: Value, quadrant: Value) -> Value:
+    """sin x, where |x| = r + n pi/2 and `quadrant` has the low bits of n."""
+    return m.flip_sign(_wave(m, r, quadrant), m.sign_bit(x))
+
+
+def cosine(m: Lanes, r: Value, quadrant: Value) -> Value:
+    return _wave(m, r, m.int_op("add", quadrant, 1))
+
+
+def tangent(m: Lanes, x: Value, r: Value, quadrant: Value) -> Value:
     square = m.mul(r, r)
-    t = m.fma(m.mul(square, r), m.polynomial(square, table.TAN), r)
+    t = m.fma(m.mul(square, r), m.polynomial(square, format_of(m).table.TAN), r)
     odd = _odd(m, quadrant)
     value = m.div(m.select(odd, -1.0, t), m.select(odd, t, 1.0))
     return m.flip_sign(value, m.sign_bit(x))
@@ -42,12 +57,12 @@ def _odd(m: Lanes, quadrant: Value) -> Value:
 
 def _wave(m: Lanes, r: Value, quadrant: Value) -> Value:
     """sin(r + quadrant * pi/2)."""
-    square = m.mul(r, r)
-    sine = m.fma(m.mul(square, r), m.polynomial(square, table.SIN), r)
-    cosine = m.fma(square, m.polynomial(square, table.COS), m.c(-0.5))
+    form, square = format_of(m), m.mul(r, r)
+    sine = m.fma(m.mul(square, r), m.polynomial(square, form.table.SIN), r)
+    cosine = m.fma(square, m.polynomial(square, form.table.COS), m.c(-0.5))
     cosine = m.fma(square, cosine, m.c(1.0))
     value = m.select(_odd(m, quadrant), cosine, sine)
-    return m.flip_sign(value, m.int_op("shl", m.and_(quadrant, 2), 30))
+    return m.flip_sign(value, m.int_op("shl", m.and_(quadrant, 2), form.sign - 1))
 
 
 # -- reduction -----------------------------------------------------------------------------------
@@ -67,19 +82,25 @@ def _reduce(m: Lanes, x: Value) -> tuple[Value, Value]:
 
 def _or_large(m: Lanes, a: Value, large: Value, small: tuple[Value, Value]) -> tuple:
     """`small` where `large` is off; the other way is computed only if some lane needs it."""
+    return where_any(m, large, small, lambda: _payne_hanek(m, a))
+
+
+def where_any(m: Lanes, condition: Value, usual: tuple, rare: Callable[[], tuple]) -> tuple:
+    """`rare()` in lanes where `condition` holds, `usual` in others; no lane, no computation."""
     e = m.e
-    any_large = e.call("i1", f"llvm.vector.reduce.or.v{m.lanes}i1", large) if m.lanes else large
-    before, body, done = e.block, e.name("large_angle"), e.name("angle")
-    e.do(f"br {any_large}, label %{body}, label %{done}")
+    reduce = f"llvm.vector.reduce.or.v{m.lanes}i1"
+    some = e.call("i1", reduce, condition) if m.lanes else condition
+    before, body, done = e.block, e.name("rare"), e.name("angle")
+    e.do(f"br {some}, label %{body}, label %{done}")
     e.label(body)
-    picked = [e.select(large, new, old) for new, old in zip(_payne_hanek(m, a), small, strict=True)]
+    picked = [e.select(condition, new, old) for new, old in zip(rare(), usual, strict=True)]
+    after = e.block
     e.branch(done)
     e.label(done)
-    r, quadrant = (
-        e.emit(old.type, f"phi {old.type} [ {old.ref}, %{before} ], [ {new.ref}, %{body} ]")
-        for old, new in zip(small, picked, strict=True)
+    return tuple(
+        e.emit(old.type, f"phi {old.type} [ {old.ref}, %{before} ], [ {new.ref}, %{after} ]")
+        for old, new in zip(usual, picked, strict=True)
     )
-    return r, quadrant
 
 
 def _payne_hanek(m: Lanes, a: Value) -> tuple[Value, Value]:
@@ -118,18 +139,22 @@ def _window(m: Lanes, position: Value) -> list[Value]:
 # -- inverses ------------------------------------------------------------------------------------
 
 
+def half_pi(m: Lanes) -> float:
+    return format_of(m).table.HALF_PI[0]
+
+
 def _arcsine(m: Lanes, a: Value) -> tuple[Value, Value]:
     """For 0 <= a <= 1: whether a > 1/2, and asin(sqrt((1-a)/2)) there, asin(a) elsewhere."""
     large = m.compare("ogt", a, 0.5)
     other = m.fma(a, m.c(-0.5), m.c(0.5))
     square = m.select(large, other, m.mul(a, a))
     root = m.select(large, m.unary("sqrt", other), a)
-    return large, m.fma(m.mul(square, root), m.polynomial(square, table.ASIN), root)
+    return large, m.fma(m.mul(square, root), m.polynomial(square, format_of(m).table.ASIN), root)
 
 
 def asin(m: Lanes, x: Value) -> Value:
     large, part = _arcsine(m, m.abs(x))
-    value = m.select(large, m.fma(part, m.c(-2.0), m.c(HALF_PI)), part)
+    value = m.select(large, m.fma(part, m.c(-2.0), m.c(half_pi(m))), part)
     return m.copysign(value, x)
 
 
@@ -138,7 +163,7 @@ def acos(m: Lanes, x: Value) -> Value:
     double = m.add(part, part)
     negative = m.compare("olt", x, 0.0)
     ends = m.select(negative, m.sub(m.c(math.pi), double), double)
-    middle = m.sub(m.c(HALF_PI), m.copysign(part, x))
+    middle = m.sub(m.c(half_pi(m)), m.copysign(part, x))
     return m.select(large, ends, middle)
 
 
@@ -152,7 +177,7 @@ def atan(m: Lanes, x: Value) -> Value:
     a = m.abs(x)
     large = m.compare("ogt", a, 1.0)
     part = _arctangent(m, m.div(m.select(large, -1.0, a), m.select(large, a, 1.0)))
-    return m.copysign(m.add(m.select(large, HALF_PI, 0.0), part), x)
+    return m.copysign(m.add(m.select(large, half_pi(m), 0.0), part), x)
 
 
 def atan2(m: Lanes, y: Value, x: Value) -> Value:
@@ -163,7 +188,7 @@ def atan2(m: Lanes, y: Value, x: Value) -> Value:
     ratio = m.div(small, m.select(m.compare("oeq", large, 0.0), 1.0, large))
     ratio = m.select(m.compare("oeq", small, math.inf), 1.0, ratio)
     part = _arctangent(m, ratio)
-    part = m.select(steep, m.sub(m.c(HALF_PI), part), part)
+    part = m.select(steep, m.sub(m.c(half_pi(m)), part), part)
     left = m.e.binary("icmp slt", m.to_bits(x), m.i(0))
     part = m.select(left, m.sub(m.c(math.pi), part), part)
     return m.copysign(m.select(m.e.binary("fcmp uno", x, y), math.nan, part), y)

@@ -75,9 +75,11 @@ class KernelBuilder:
         return x if x.dtype is dtype else self.call("cast", x, dtype=dtype)
 
     def load(self, buffer, idx: tuple[Index, ...]) -> Expr:
-        offset = indices.linear(idx, buffer.type.shape)
-        key = ("load", buffer, offset, id(self._guard))
-        return self._intern(key, lambda: Load(buffer, offset, self._guard))
+        offset, guard = indices.linear(idx, buffer.type.shape), self._guard
+        if guard is not None and not offset.vars & guard.vars and _is_inside(idx, buffer):
+            guard = None  # so that what is the same in all lanes stays one number
+        key = ("load", buffer, offset, id(guard))
+        return self._intern(key, lambda: Load(buffer, offset, guard))
 
     def random_bits(self, seed: Expr, offset: Expr, at: Index) -> Expr:
         """Threefry-2x32-20 (see nncomp.ir.threefry) of element `at`, as int32."""
@@ -201,6 +203,12 @@ class KernelBuilder:
         finally:
             self._guard = before
         return self.select(condition, inside, otherwise)
+
+
+def _is_inside(idx: tuple[Index, ...], buffer) -> bool:
+    """Whether a position cannot lie outside of the buffer."""
+    ranges = zip((i.range for i in idx), buffer.type.shape, strict=True)
+    return all(low >= 0 and high < n for (low, high), n in ranges)
 
 
 def _segments(shape: tuple[int, ...], to: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:

@@ -18,6 +18,7 @@ from .loops import (
     Expr,
     Kernel,
     Reduce,
+    Rows,
     Scatter,
     Slide,
     Sort,
@@ -45,7 +46,7 @@ def kernel_text(kernel: Kernel) -> str:
 def _extra_roots(kernel: Kernel) -> list[Expr]:
     if isinstance(kernel.extra, Scatter):
         return [kernel.extra.index, kernel.extra.source]
-    assert kernel.extra is None or isinstance(kernel.extra, (Attend, Contract, Slide, Sort))
+    assert kernel.extra is None or isinstance(kernel.extra, (Attend, Contract, Rows, Slide, Sort))
     return []
 
 

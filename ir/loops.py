@@ -215,7 +215,7 @@ class Contract:
 class Slide:
     """The sliding window of a kernel: operand buffers, the loop per result axis, its geometry."""
 
-    name: str  # of the op: depthwise, window_conv, window_max
+    name: str  # of the op: depthwise, group_conv, window_conv, window_max
     a: Buffer
     b: Buffer | None  # the weights
     loops: tuple[Var | None, ...]  # None for an axis of length 1
@@ -255,6 +255,16 @@ class Scatter:
     def show(self, name: Naming) -> str:
         loop = f"{self.entry}<{self.entry.extent}"
         return f"{self.combine} {name(self.source)} at {self.line} = {name(self.index)} for {loop}"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which buffers (by slot) of a kernel over blocks of rows get sums over the rows of a block."""
+
+    sums: frozenset[int]
+
+    def show(self, name: Naming) -> str:
+        return f"sums over i in {', '.join(f'slot {s}' for s in sorted(self.sums))}"
 
 
 @dataclass(frozen=True)
@@ -300,7 +310,7 @@ class Kernel:
     """
 
     name: str
-    kind: str  # map | contract | window | attention | scatter | sort
+    kind: str  # map | rows | contract | window | attention | scatter | sort
     buffers: tuple[Buffer, ...]
     outputs: int  # the last `outputs` buffers are written
     domain: tuple[Var, ...]

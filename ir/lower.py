@@ -29,10 +29,15 @@ from .types import TensorType, bool_, float32, int64
 CENTERS = {  # kind by op
     "contract": "contract",
     "depthwise": "window",
+    "group_conv": "window",
     "window_conv": "window",
     "window_max": "window",
     "winograd": "winograd",
+    "winograd_line": "winograd",
 }
+POINTWISE = (  # transforms with code generators of their own
+    "winograd_weight", "winograd_points", "winograd_kernels", "line_points", "line_kernels",
+)  # fmt: skip
 PAIRS = 32  # elements per byte of the dtype up to which comparing all pairs sorts a row faster
 
 
@@ -334,7 +339,10 @@ def _whole(node: Node):
 def lower_node(node: Node, name: str) -> Kernel:
     """The kernel of one node of a fused graph."""
     from .lower_quadrants import lower_quadrant_sums
+    from .lower_rows import lower_rows
 
+    if node.name == "fused" and node.attrs["kind"] == "rows":
+        return lower_rows(node.attrs["body"], name)
     if node.name == "fused":
         return LOWERINGS[node.attrs["kind"]](node.attrs["body"], name)
     if node.name == "argsort":
@@ -343,7 +351,7 @@ def lower_node(node: Node, name: str) -> Kernel:
         return lower_quadrant_sums(node, name)
     if node.name in ("attention", "attention_grad"):
         return lower_attention(node, name)
-    if node.name in ("winograd_weight", "winograd_points", "winograd_kernels"):
+    if node.name in POINTWISE:
         buffers, *rest = _whole(node)
         extra = Slide(node.name, buffers[0], None, (), dict(node.attrs))
         return Kernel(name, node.name, buffers, *rest, extra)

@@ -18,6 +18,7 @@ from .autograd.saved import save
 from .autograd.tape import FREED, TapeNode, edge_of, zeros_of
 from .ir import ops
 from .ir.graph import Graph, Node, build_node, toposort
+from .kept_memory import Kept, KeptMemory
 from .tensor import Tensor
 
 
@@ -40,6 +41,10 @@ class GradientPrograms:
             whole = self.backend.before_split(whole)
         self.split = split_backward(whole, len(graph.outputs), len(floats))
         self.forward = self.backend.compile(self.split.forward)
+        self.kept: KeptMemory | None = None
+        if hasattr(self.forward, "executable"):  # others make the arrays of results themselves
+            last = len(self.split.forward.outputs) - self.split.kept
+            self.kept = KeptMemory([n.type for n in self.split.forward.outputs[last:]])
         self.passed = [names.index(n) for n in self.split.passed]
         self.floats = floats
         self.cotangents = [floats[i] for i in self.split.cotangents]
@@ -66,6 +71,19 @@ class GradientPrograms:
             if self._backward is None:
                 self._backward = self.backend.compile(self.split.backward)
             return self._backward
+
+    def run_forward(self, arrays: list, threads: int | None, node: CallNode) -> list:
+        """The results of the forward program; what it keeps goes to `node`."""
+        if self.kept is None:
+            values = self.forward(arrays, (), threads)
+            count = len(values) - self.split.kept
+            node.kept = values[count:]
+            return values[:count]
+        node.memory = self.kept.take()
+        node.kept = node.memory.arrays
+        count = len(node.kept)
+        values = self.forward(arrays, (), threads, last=node.kept)
+        return values[: len(values) - count]
 
     def run_backward(self, node: CallNode, grads: Sequence[Tensor | None]) -> list:
         """The gradients of the inputs in `wrt`; None for those that no given cotangent reaches."""
@@ -138,7 +156,7 @@ def _contiguous(array: np.ndarray) -> np.ndarray:
 class CallNode(TapeNode):
     """The tape's node for one call of a compiled program."""
 
-    __slots__ = ("programs", "saved", "types", "kept", "key")
+    __slots__ = ("programs", "saved", "types", "kept", "key", "memory")
 
     def __init__(self, programs: GradientPrograms, tensors: Sequence[Tensor]):
         edges = [edge_of(tensors[i]) for i in programs.wrt]
@@ -146,14 +164,12 @@ class CallNode(TapeNode):
         self.programs = programs
         self.saved: Any = [save(x) for x in tensors]
         self.types = [x._type for x in tensors]
+        self.kept: Sequence[np.ndarray] = ()
+        self.memory: Kept | None = None
         written = set(programs.binding.updated)
         for i in programs.read:
             if i in written:
                 self.saved[i].keep()
-
-    def keep(self, kept: list[np.ndarray], key: list[np.ndarray]) -> None:
-        """Take what the forward program left for the backward one, and the random key."""
-        self.kept, self.key = kept, key
 
     def name(self) -> str:
         return "CompiledBackward"
@@ -167,3 +183,6 @@ class CallNode(TapeNode):
 
     def release(self) -> None:
         self.saved, self.kept = FREED, ()
+        memory, self.memory = self.memory, None
+        if memory is not None and self.programs.kept is not None:
+            self.programs.kept.give_back(memory)

@@ -110,10 +110,10 @@ def apply(name, arrays, dtype, widths=WIDTHS, has_fma=True):
 
 def ulps(got, want, digits=24, lowest=-149):
     """|got - want| in units of the last place of a float32 (or float64); nan and inf must match."""
-    unit = np.ldexp(1.0, np.maximum(np.frexp(want)[1] - digits, lowest))
+    unit = np.ldexp(want.dtype.type(1), np.maximum(np.frexp(want)[1] - digits, lowest))
     with np.errstate(invalid="ignore", over="ignore"):
         rounded = want.astype(got.dtype)
-        error = np.abs(got.astype(np.float64) - want) / unit
+        error = np.abs(got.astype(np.result_type(want, np.float64)) - want) / unit
     odd = ~(np.isfinite(got) & np.isfinite(rounded))
     same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
     error[odd] = np.where(same[odd], 0.0, np.inf)

@@ -7,7 +7,7 @@ import operator
 
 import numpy as np
 import pytest
-from nncomp.backends import coefficients, fit_coefficients
+from nncomp.backends import coefficients, coefficients_double, fit_coefficients, fit_double
 from nncomp.backends.llvm import module_text
 from nncomp.backends.scalar import emit_scalar
 from scalar_harness import (
@@ -237,22 +237,86 @@ def test_separate_multiply_add_and_select():
 # -- float64 ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", REFERENCE)
-def test_float64(name):
-    with np.errstate(invalid="ignore"):
-        x = np.concatenate([SPECIALS, np.linspace(-30, 30, 500)]).astype(np.float64)
-    got = apply(name, [x], "float64", widths=(0, 2, 8))
+LONG = np.longdouble
+DOUBLE = {  # units in the last place
+    "exp": (np.exp, 1.0),
+    "exp2": (np.exp2, 1.0),
+    "expm1": (np.expm1, 2.0),
+    "log": (np.log, 1.0),
+    "log2": (np.log2, 1.1),
+    "log1p": (np.log1p, 1.6),
+    "sin": (np.sin, 1.6),
+    "cos": (np.cos, 1.6),
+    "tan": (np.tan, 3.0),
+    "asin": (np.arcsin, 2.3),
+    "acos": (np.arccos, 1.4),
+    "atan": (np.arctan, 2.6),
+    "sinh": (np.sinh, 1.8),
+    "cosh": (np.cosh, 1.5),
+    "tanh": (np.tanh, 2.8),
+    "erf": (each(math.erf), 2.0),
+    "erfc": (each(math.erfc), 5.0),
+    "sigmoid": (sigmoid, 2.5),
+    "sqrt": (np.sqrt, 0.5),
+    "rsqrt": (lambda x: 1 / np.sqrt(x), 1.5),
+    "reciprocal": (lambda x: 1 / x, 0.5),
+}
+
+
+def double_sample():
+    random = np.random.default_rng(9)
+    wide = np.exp2(random.uniform(-1074, 1024, 20000)) * random.choice([-1, 1], 20000)
+    common = np.exp2(random.uniform(-60, 10, 20000)) * random.choice([-1, 1], 20000)
+    edges = [5e-324, 2.2e-308, 709.7, 709.8, 710.4, 710.5, 711.0, -745.1, -745.2, 1023.9, -1074.5]
+    edges += [1.7976931348623157e308, 27.2, 27.3, 22.0, 0.5, 1.0, 2.0**48, 2.0**49, 1e22, 1e300]
+    parts = [SPECIALS.astype(np.float64), edges, np.negative(edges), wide, common]
+    ranges = [random.uniform(-end, end, 20000) for end in (1, 40, 750)]
+    return np.concatenate([*parts, *ranges])
+
+
+@pytest.mark.parametrize("has_fma", [True, False])
+@pytest.mark.parametrize("name", DOUBLE)
+def test_float64_is_accurate_over_the_whole_range_and_at_every_width(name, has_fma):
+    of, most = DOUBLE[name]
     with np.errstate(all="ignore"):
-        error = ulps(got, REFERENCE[name][0](x), 53, -1074)
-    assert error.max() <= 3.0
+        x = double_sample()
+        got = apply(name, [x], "float64", widths=(0, 2, 8), has_fma=has_fma)
+        want = of(x.astype(LONG) if of.__class__ is np.ufunc else x)
+        error = ulps(got, want, 53, -1074)
+    worst = error.argmax()
+    assert error[worst] <= most + (0 if has_fma else 0.8), (x[worst], got[worst], want[worst])
+
+
+def test_float64_angles_next_to_multiples_of_half_pi():
+    count = np.concatenate([np.arange(1, 50000), 2.0 ** np.arange(17, 47) + 1])
+    x = count * (math.pi / 2)
+    for name in ("sin", "cos", "tan"):
+        got = apply(name, [x], "float64", widths=(0, 8))
+        assert ulps(got, DOUBLE[name][0](x), 53, -1074).max() <= DOUBLE[name][1] + 1
 
 
 def test_float64_of_two_operands():
     a, b = float_pairs("float64")
     with np.errstate(all="ignore"):
         for name, of in (("pow", np.power), ("atan2", np.arctan2)):
-            got = apply(name, [a, b], "float64", widths=(0, 2, 8))
-            assert ulps(got, of(a, b), 53, -1074).max() <= 2.0
+            for has_fma in (True, False):
+                got = apply(name, [a, b], "float64", widths=(0, 2, 8), has_fma=has_fma)
+                want = of(a.astype(LONG), b.astype(LONG))
+                assert ulps(got, want, 53, -1074).max() <= 2.7
+                zero = got == 0
+                assert np.array_equal(np.signbit(got[zero]), np.signbit(of(a, b)[zero]))
+
+
+def test_float64_pow_keeps_its_accuracy_where_the_result_is_far_from_one():
+    random = np.random.default_rng(10)
+    a = np.concatenate([np.exp2(random.uniform(-1074, 1023, 1 << 15)),
+                        random.uniform(0.9, 1.1, 1 << 14)])
+    b = random.uniform(-1080, 1030, a.size) / np.log2(a)
+    with np.errstate(all="ignore"):
+        want = np.power(a.astype(LONG), b.astype(LONG))
+    for has_fma in (True, False):
+        got = apply("pow", [a, b], "float64", widths=(0, 8), has_fma=has_fma)
+        assert ulps(got, want, 53, -1074).max() <= (1.2 if has_fma else 1.5)
 
 
 # -- tables --------------------------------------------------------------------------------
@@ -263,3 +327,13 @@ def test_the_generator_reproduces_the_tables():
         shipped = getattr(coefficients, name)
         assert len(shipped) == len(numbers)
         assert np.allclose(shipped, numbers, rtol=1e-3, atol=1e-9), name
+
+
+@pytest.mark.skipif(np.finfo(LONG).nmant < 60, reason="the fits need floats longer than float64")
+def test_the_generator_reproduces_the_double_tables():
+    for name, numbers in fit_double.generate().items():
+        shipped = getattr(coefficients_double, name)
+        assert len(shipped) == len(numbers)
+        u = np.linspace(-0.17, 0.17, 9)
+        new, old = (np.polynomial.polynomial.polyval(u, c) for c in (numbers, shipped))
+        assert np.allclose(new, old, rtol=1e-14, atol=0), name

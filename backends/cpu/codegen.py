@@ -15,6 +15,8 @@ from ..expressions import Isa
 from ..half import EmitterWithoutHalf
 from ..llvm import Emitter, module_text
 from ..map_kernel import MapKernel
+from ..panel_copy import PanelCopyKernel, make_copy_schedule
+from ..rows_kernel import RowsKernel
 from ..scatter_kernel import ScatterKernel
 from ..schedule import Schedule
 from ..sort_kernel import SortKernel
@@ -22,6 +24,7 @@ from ..transpose_kernel import TransposeKernel, make_tile_schedule
 from .attention_grad_kernel import KINDS as ATTENTION_KINDS
 from .attention_grad_kernel import write_attention
 from .contract_kernel import ContractKernel, plan_of
+from .group_conv import GroupConvKernel
 from .pack_kernel import make_pack, member_text, pack_module
 from .run_function import RunWriter
 from .target import KERNELS, QUICK, Target
@@ -30,7 +33,9 @@ from .window_kernel import WindowKernel
 from .window_plan import make_window_plan
 from .winograd_gradient_kernel import KERNELS as GRADIENT_KERNELS
 from .winograd_kernel import WeightKernel, WinogradKernel
+from .winograd_line_kernel import WinogradLineKernel
 
+WINDOWS = {"group_conv": GroupConvKernel, "window_conv": ConvKernel}
 # A shorter step stays on one thread: waking and joining cost more; where other steps wake the
 # threads anyway, meeting does.
 PARALLEL_NS, MEETING_NS = 6000.0, 600.0
@@ -86,12 +91,12 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         from_middle = contraction.plan.shares_rows and not kernel.extra.sums
     elif kernel.kind == "window":
         plan = make_window_plan(kernel.extra, target)
-        writer = ConvKernel if kernel.extra.name == "window_conv" else WindowKernel
-        writer(e, kernel, plan, isa).write()
+        WINDOWS.get(kernel.extra.name, WindowKernel)(e, kernel, plan, isa).write()
         units, time = plan.units, plan.work / isa.width * VECTOR_NS
         from_middle = plan.shares_rows
     elif kernel.kind == "winograd":
-        winograd = WinogradKernel(e, kernel, target, isa)
+        is_line = kernel.extra.name == "winograd_line"
+        winograd = (WinogradLineKernel if is_line else WinogradKernel)(e, kernel, target, isa)
         winograd.write()
         functions = winograd.finishers()
         units, time = winograd.shape.units, winograd.shape.work / isa.width * VECTOR_NS
@@ -114,6 +119,13 @@ def kernel_code(kernel: Kernel, target: Target) -> Code:
         sort = SortKernel(e, kernel)
         sort.write()
         units, time = sort.units, sort.nanoseconds
+    elif kernel.kind == "rows":
+        rows = RowsKernel(e, kernel, isa)
+        rows.write()
+        units, time = rows.units, _loop_time(kernel, isa.width)
+    elif copy := make_copy_schedule(kernel, isa.width):
+        PanelCopyKernel(e, kernel, copy, isa).write()
+        units, time = copy.units, _extent(kernel.domain) * 0.3
     elif tiles := make_tile_schedule(kernel, isa.width):
         TransposeKernel(e, kernel, tiles, isa).write()
         units, time = tiles.units, _extent(kernel.domain) * 0.3
@@ -143,6 +155,12 @@ def _extent(loops) -> int:
 
 
 def _map_time(kernel: Kernel, schedule: Schedule, isa: Isa) -> float:
+    """The time of a map kernel."""
+    lanes = 1 if schedule.lane is None and not any(map(_is_spread, kernel.stores)) else isa.width
+    return _loop_time(kernel, lanes)
+
+
+def _loop_time(kernel: Kernel, lanes: int) -> float:
     """A rough estimate: every expression as often as its loops turn, or the memory traffic."""
     written = {s.buffer.slot: s.buffer.type.nbytes for s in kernel.stores}
     total, traffic = 0.0, float(sum(written.values()))
@@ -151,7 +169,6 @@ def _map_time(kernel: Kernel, schedule: Schedule, isa: Isa) -> float:
         total += turns * (scalar_cost(x.name) if isinstance(x, Call) else 1)
         if isinstance(x, Load):
             traffic += min(turns * x.dtype.itemsize, x.buffer.type.nbytes)
-    lanes = 1 if schedule.lane is None and not any(map(_is_spread, kernel.stores)) else isa.width
     return max(total * VECTOR_NS / lanes, traffic * BYTE_NS)
 
 

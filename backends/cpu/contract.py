@@ -16,18 +16,20 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple, Protocol
 
-from .contract_units import CACHE, cut_units
+from .contract_units import CACHE, SECOND_CACHE, cut_units
 
 PAIR = "i32"  # two bfloat16 terms, one beside the other
 SIZES = {"float": 4, "double": 8, "half": 2, "bfloat": 2, PAIR: 4}
 WAY, WAYS = 4096, 8  # first-level cache: bytes after which addresses meet again; lines that fit
 PAGE = 4096
 LARGE = 16 << 20  # bytes of an operand that the third-level cache hardly keeps
-SECOND_CACHE = 1 << 20  # bytes that the second-level cache of a core holds, or less
 FIRST_CACHE = 16 * 1024  # bytes of b to keep in the first-level cache
 # bytes of b a cycle that come from the second-level cache, and from beyond it: the first time, and
 # again for each row tile
 NEAR, FAR, AGAIN = 28, 25, 12
+# bytes of a from which on no team keeps it near, so that each column tile fetches it again: at so
+# many bytes a cycle, beside the work; cycles of a step are then so many at least
+LARGE_LEFT, BESIDE, LEAST = 2 << 20, 80, 12
 TRIED, EQUAL = 4, 1.02  # tilings that are cut into units: so many, this near to the best one
 MAX_ROWS = 16  # limits of a tile, to keep the code small
 MAX_VECTORS, MAX_PACKED_VECTORS = 16, 8  # wide rows of b in place are worth more than panels
@@ -346,6 +348,9 @@ def _vectors(columns: int, lanes: int) -> float:
 def _cost(spec: Contraction, m, cut: int, row_runs, column_runs, lanes: int) -> float:
     """Relative time of a tiling, each further shape of tile counted as 1 % (code size)."""
     lines = math.prod(d.dim.extent for d in m[:cut])
+    size = SIZES[spec.a_type]
+    span = 1 + sum((d.extent - 1) * abs(d.a) for d in (*spec.m, *spec.k))
+    beside = size / BESIDE if span * size > LARGE_LEFT else 0.0  # cycles for a row's term
     total = 0.0
     for row in row_runs:
         offsets = row_offsets(m, cut, row.live).values()
@@ -356,6 +361,8 @@ def _cost(spec: Contraction, m, cut: int, row_runs, column_runs, lanes: int) -> 
         slow = 1.3 if crowded > WAYS else 1.015 if crowded > WAYS // 2 else 1.0
         for column in column_runs:
             cycles = _cycles(len(offsets), _vectors(column.live, lanes)) * slow
+            if beside:  # few sums leave no room to wait for it
+                cycles = max(cycles, LEAST) + len(offsets) * beside
             if spec.parts > 1 and column.step * SIZES[spec.b_type] < PIECE:
                 cycles *= 1.05
             first, later = (max(cycles, fetch + 1) for fetch in _fetches(spec, column))

@@ -21,6 +21,7 @@ Places = tuple[Value, ...]  # addresses in a and b, and perhaps of what is to be
 
 LINE, PAGE = 64, 4096  # bytes
 PIECE, MOST_LINES = 512, 64  # bytes of a row in one piece, lines of all rows, to fetch ahead
+AHEAD = 32  # terms that the columns of a transposed left operand are fetched ahead
 SHARES = 8  # pieces of a sum's walk between which a tile's prefetches are spread
 
 
@@ -70,6 +71,7 @@ def _nest(e: Emitter, dims: Sequence[Dim], plan: Plan, at: Places, sums, rows, c
     if not dims:
         if at[2:]:
             fetch_next(e, plan, at[2], columns[-1].at)
+        _fetch_column_ahead(e, plan, at[0], rows)
         return [*at, *_step(e, plan, at[0], at[1], sums, rows, columns)]
     dim, *others = dims
     steps = dim.a, dim.b, prod(d.extent for d in others) * ahead_step(plan)
@@ -97,6 +99,22 @@ def _fetch_next_block(e: Emitter, plan: Plan, dim: Dim, others: Sequence[Dim], a
     for line in sorted(lines) if len(lines) <= MOST_LINES else ():
         place = e.gep(plan.spec.a_type, a, dim.a + line * LINE // size)
         e.call_void("llvm.prefetch.p0", place, *(Value(str(k), "i32") for k in (0, 3, 1)))
+
+
+def _fetch_column_ahead(e: Emitter, plan: Plan, a: Value, rows: list[int]) -> None:
+    """Prefetch what a later term reads of a, where the rows of a tile lie side by side and each
+    term is another line, as in panels of a transposed operand: hardware is late for half lines."""
+    if not plan.k:
+        return
+    size, last = SIZES[plan.spec.a_type], plan.k[-1]
+    apart = abs(last.a) * size
+    lines = {row * size // LINE for row in rows}
+    if not LINE <= apart < PAGE or len(lines) != 1 or last.extent < AHEAD:
+        return
+    through = len(plan.k) == 1 or last.a * last.extent == plan.k[-2].a
+    step = AHEAD * last.a if through else plan.k[-2].a
+    hints = (Value(str(k), "i32") for k in (0, 3, 1))  # for reading, keep near, data
+    e.call_void("llvm.prefetch.p0", e.gep(plan.spec.a_type, a, step), *hints)
 
 
 def move(e: Emitter, element: str, pointer: Value, offset: Index) -> Value:

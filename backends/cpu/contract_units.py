@@ -24,6 +24,8 @@ UNIT_NS, SMALL_UNIT_NS, MANY = 25_000, 4_000, 16  # wished time of a unit, its f
 UNIT_COST = 100.0  # nanoseconds of a unit besides its tiles
 FETCH_NS = 0.01  # of a byte from behind the second-level cache, mostly hidden by the work
 CROSS_NS = 0.22  # of a byte that another thread wrote: 0.02 in a shared cache, 0.3 from a far one
+SECOND_CACHE = 1 << 20  # bytes that the second-level cache of a core holds, or less
+AGAIN_NS = 0.02  # of a byte that comes again and again, from a block larger than that
 NOTABLE = 0.04  # share of the time from which on that decides
 MANY_UNITS = 8192  # of that many, one more or less makes no difference
 THREADS = (2, 3, 4, 8)  # teams to be fair to, the first one above all
@@ -75,6 +77,8 @@ def cut_units(plan: Plan) -> Plan:
         for kept, streamed in choices:
             loss = _overhead(outer, inner, kept, streamed, batches, total_ns)
             row_blocks = -(-rows.count // kept) if rows_outer else 1
+            if rows_outer:
+                loss += AGAIN_NS * _read_again(plan, rows, kept, columns) / total_ns
             shared = 0.0
             if batches == 1 and row_blocks % 2:  # two threads share the middle block's columns
                 shared = crossing / row_blocks
@@ -98,14 +102,27 @@ def cut_units(plan: Plan) -> Plan:
     )
 
 
+def _read_again(plan: Plan, rows: _Side, kept: int, columns: _Side) -> float:
+    """Bytes of a that come from far for every column tile but the first one, where a block of
+    `kept` row tiles does not stay in the second-level cache.
+    """
+    all_rows = min(rows.bytes * rows.count, 4 * _span(plan))
+    block = all_rows * kept / rows.count
+    return all_rows * (columns.count - 1) if block + columns.bytes > SECOND_CACHE else 0.0
+
+
+def _span(plan: Plan) -> int:
+    """Elements of a from the first one that is read to the last one."""
+    spec = plan.spec
+    return 1 + sum((d.extent - 1) * abs(d.a) for d in (*spec.m, *spec.k))
+
+
 def _crossing_ns(plan: Plan) -> float:
     """Time for what crosses from thread to thread where two of them share the columns of one
     product and the kernels around it share rows: half of all that is read and written.
     """
     spec = plan.spec
-    read = 1 + sum((d.extent - 1) * abs(d.a) for d in (*spec.m, *spec.k))
-    written = spec.rows * spec.n
-    return CROSS_NS * 4 * (read + written) / 2
+    return CROSS_NS * 4 * (_span(plan) + spec.rows * spec.n) / 2
 
 
 def _work(runs: tuple[Run, ...], lines: int) -> np.ndarray:

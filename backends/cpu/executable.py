@@ -40,10 +40,16 @@ class Executable:
     _nothing = np.empty(0, np.uint8)
     empty = staticmethod(np.empty)  # makes the arrays of results
 
-    def __call__(self, arrays: Sequence[np.ndarray], threads: int | None = None) -> list:
-        """New output arrays (None for in-place updates); `arrays` must be C-contiguous."""
+    def __call__(
+        self,
+        arrays: Sequence[np.ndarray],
+        threads: int | None = None,
+        last: Sequence[np.ndarray] = (),
+    ) -> list:
+        """New output arrays (None for in-place updates), the last ones those of the caller; all
+        arrays must be C-contiguous."""
         frame = self.take_frame()
-        outputs = self.new_results()
+        outputs = [*self.new_results(len(last)), *last]
         self.point(frame, arrays, outputs)
         count = (threads or get_num_threads()) if self.is_parallel else 1
         get_pool().run(self.entry, frame.address, count)
@@ -61,11 +67,12 @@ class Executable:
         """End the use of a frame."""
         self._idle.append(frame)
 
-    def new_results(self) -> list:
-        """Memory for the results; None for those that update an input."""
+    def new_results(self, given: int = 0) -> list:
+        """Memory for the results but the last ones, if these are given; None for those that update
+        an input."""
+        types = self.output_types[: len(self.output_types) - given]
         return [
-            None if type is None else self.empty(type.shape, type.dtype.numpy)
-            for type in self.output_types
+            None if type is None else self.empty(type.shape, type.dtype.numpy) for type in types
         ]
 
     def point(self, frame: Frame, inputs: Sequence[np.ndarray], results: list) -> None:

@@ -45,6 +45,7 @@ from .layout_product import Product
 from .layout_strassen import Choice, in_quadrants
 from .layout_window import lower_window
 from .layout_winograd import lower_winograd
+from .layout_winograd_1d import lower_long_kernel
 from .layout_winograd_weight import lower_winograd_weight
 from .target import Target
 
@@ -97,6 +98,8 @@ def _widened(node: Node, operands: tuple[Node, ...], known: set[Node]) -> tuple:
 
 
 def _by_winograd(node: Node, operands: tuple[Node, ...], known: set[Node], target: Target):
+    if len(node.attrs["stride"]) == 1:
+        return lower_long_kernel(node, operands, target, known)
     if node.name == "conv_weight":
         return lower_winograd_weight(node, operands)
     return lower_winograd(node, operands, target, known)

@@ -29,7 +29,8 @@ from .threads import get_num_threads
 
 announce_passes(
     "scan_bodies", "shift_histories", "attention", "choose_layout", "sink_permutes", "save_less",
-    "split_cumsum", "split_reductions", "recompute", "fuse",
+    "split_cumsum", "split_reductions", "recompute", "fuse", "join_reductions",
+    "join_columns",
 )  # fmt: skip
 
 

@@ -32,26 +32,35 @@ class ConvKernel(WindowKernel):
         """
         depth, e = self.plan.depth, self.e
         if depth == 1:
-            return super()._columns(start, block, source, sums)
+            return super()._columns(start, block, self._inner(source, 0), sums)
         count, turns = len(sums), self._turns(len(sums))
         carry = [*sums, *[e.const(x.type, 0) for x in sums * (turns - 1)]]
         with e.loop(0, depth, turns, carry=carry, hint="c") as loop:
             found = []
             for turn in range(turns):
                 channel = add(e, loop.index, turn)
-                inner = source._replace(
-                    x=self._at(self.x, channel, source.x),
-                    w=self._at(self.w, mul(e, channel, self.plan.channels), source.w),
-                )
                 part = loop.carry[turn * count :][:count]
-                found += super()._columns(start, block, inner, part)
+                found += super()._columns(start, block, self._inner(source, channel), part)
             loop.next(*found)
         found = loop.result
-        while len(found) > count:
-            half = len(found) // 2
-            pairs = zip(found[:half], found[half:], strict=True)
-            found = [e.binary("fadd", a, b, "sum") for a, b in pairs]
-        return found
+        return self._joined_sets([found[at : at + count] for at in range(0, len(found), count)])
+
+    def _joined_sets(self, sets: list[list[Value]]) -> list[Value]:
+        """The sums of neighbouring channels as one; a power of two of them."""
+        while len(sets) > 1:
+            half = len(sets) // 2
+            sets = [self._added(a, b) for a, b in zip(sets[:half], sets[half:], strict=True)]
+        return sets[0]
+
+    def _added(self, some: list[Value], more: list[Value]) -> list[Value]:
+        return [self.e.binary("fadd", a, b, "sum") for a, b in zip(some, more, strict=True)]
+
+    def _inner(self, source: Source, channel: Index) -> Source:
+        """The operands of one input channel."""
+        return source._replace(
+            x=self._at(self.x, channel, source.x),
+            w=self._at(self.w, mul(self.e, channel, self.plan.channels), source.w),
+        )
 
     def _turns(self, sums: int) -> int:
         """Channels with sums of their own: enough of them, as far as there are registers."""

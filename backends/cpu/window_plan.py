@@ -113,11 +113,14 @@ def make_window_plan(slide: Slide, target: Target) -> WindowPlan:
     """Choose vectors, blocks and units for a machine."""
     axes, (images, *_, channels) = window_axes(slide), slide.a.type.shape
     multiplier, depth = slide.b.type.shape[-2] if slide.b else 1, 1
-    if slide.name == "window_conv":
-        multiplier, depth, channels = 1, channels, slide.b.type.shape[-1]
+    if slide.name in ("window_conv", "group_conv"):
+        multiplier, (depth, channels) = 1, slide.b.type.shape[-2:]
     width = target.vector_bits // (64 if slide.a.type.dtype.name == "float64" else 32)
     pair = 2 if target.vector_registers >= 32 and channels > width else 1
     lanes = width * pair
+    if slide.name == "group_conv":
+        lanes = group_lanes(depth, channels // slide.geometry["groups"], lanes)
+        pair = max(lanes // width, 1)
     while lanes > 2 and lanes // 2 >= channels:
         lanes //= 2
     blocks = _blocks(axes[-1], _most_pixels(axes[-1], pair, target, slide.b is not None))
@@ -126,6 +129,17 @@ def make_window_plan(slide: Slide, target: Target) -> WindowPlan:
         images, axes, multiplier, depth, channels, lanes, blocks, rows, vectors,
         registers=target.vector_registers // pair,
     )  # fmt: skip
+
+
+def group_lanes(inputs: int, outputs: int, most: int) -> int:
+    """Lanes for groups of so many input and output channels: `most`, or less where a vector would
+    hold parts of groups, or groups of which input and output differ in size."""
+    lanes = most
+    while lanes > 1 and outputs % lanes:
+        if inputs == outputs and lanes % outputs == 0:
+            break
+        lanes //= 2
+    return lanes
 
 
 def _unit(times: int, axes: tuple[Axis, ...], vectors: int) -> tuple[int, int]:

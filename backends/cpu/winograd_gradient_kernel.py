@@ -127,4 +127,111 @@ def _times(rows) -> Transform:
     return lambda e, values: [combine(e, row, values) for row in rows]
 
 
-KERNELS = {"winograd_points": PointsKernel, "winograd_kernels": KernelsKernel}
+class LineKernelsKernel(KernelsKernel):
+    """Writes a `line_kernels`: one point less across."""
+
+    across = POINTS - 1
+
+    def _vector(self, source: Value, target: Value, mask: Value | None) -> None:
+        e, steps = self.e, range(self.size)
+        columns = []
+        for q in range(self.across):
+            column = [self._load(source, (p * self.across + q) * self.plane, mask) for p in steps]
+            columns.append(self.transform(e, column))
+        rows = _times(tuple(zip(*matrices(TILE).kernel[:-1], strict=True)))
+        results = [x for row in zip(*columns, strict=True) for x in rows(e, list(row))]
+        for number, result in enumerate(results):
+            self._store(target, number * self.plane, result, mask)
+
+
+class LinePointsKernel:
+    """Writes a `line_points`; a unit is one tile. What lies outside of the line is zero."""
+
+    def __init__(self, e: Emitter, kernel: Kernel, lanes: int):
+        self.e, self.kernel, self.lanes = e, kernel, lanes
+        self.attrs = kernel.extra.geometry
+        self.source, (_, self.units, self.wide) = (b.type.shape for b in kernel.buffers)
+        side = self.attrs["side"]
+        self.size = WINDOWS[side], (POINTS - 1 if side == "data" else KERNEL)
+        if side == "data":
+            self.down = lambda e, values: transform_data(e, TILE, values)
+            self.across = lambda e, values: transform_data(e, TILE, [*values, values[-1]])[:-1]
+        else:
+            matrix = points_matrix(side)
+            self.down = _times(matrix)
+            self.across = _times(tuple(row[:KERNEL] for row in matrix[:-1]))
+
+    def write(self) -> None:
+        e, (images, length, channels) = self.e, self.source
+        x, y = (Value(f"%b{b.slot}", "ptr") for b in self.kernel.buffers)
+        zeros = self._zeros()
+        dilation, parts = self.attrs["dilation"], self.attrs["parts"]
+        tiles = self.units // max(images * dilation, 1)
+        step = TILE * KERNEL * dilation
+        with e.loop(Value("%begin", "i64"), Value("%end", "i64"), hint="unit") as unit:
+            image, tile, phase = unravel(e, unit.index, [images, tiles, dilation])
+            first = add(e, add(e, mul(e, tile, step), phase), -self.attrs["low"])
+            base = mul(e, image, length * channels)
+            target = e.gep("float", y, value(mul(e, unit.index, self.wide)), "to")
+
+            def part(number: Index) -> None:
+                begin = add(e, first, mul(e, number, KERNEL**2 * dilation))
+                pixels = [self._pixel(x, zeros, base, begin, k) for k in range(self.reach)]
+                to = e.gep("float", target, value(mul(e, number, channels)), "to")
+                self._vectors(pixels, to)
+
+            each(e, 0, parts, part, "part")
+
+    @property
+    def reach(self) -> int:
+        return KERNEL * (self.size[0] - 1) + self.size[1]
+
+    def _zeros(self) -> Value:
+        name, type = f"@{self.kernel.name}_zeros", f"[{self.source[2]} x float]"
+        self.e.globals[name] = f"{name} = private constant {type} zeroinitializer, align 64"
+        return Value(name, "ptr")
+
+    def _pixel(self, x: Value, zeros: Value, base: Index, begin: Index, k: int) -> Value:
+        e, (_, length, channels) = self.e, self.source
+        position = add(e, begin, k * self.attrs["dilation"])
+        offset = value(add(e, base, mul(e, position, channels)))
+        there = e.emit("ptr", f"getelementptr float, {x}, {offset}", "pixel")
+        inside = e.binary("icmp ult", value(position), value(length), "inside")
+        return e.select(inside, there, zeros, "pixel")
+
+    def _vectors(self, pixels: list[Value], target: Value) -> None:
+        whole, rest = divmod(self.source[2], self.lanes)
+        each(self.e, 0, whole, lambda v: self._vector(pixels, target, v, None), "vector")
+        if rest:
+            self._vector(pixels, target, whole, prefix_mask(rest, self.lanes))
+
+    def _vector(self, pixels: list[Value], target: Value, number: Index, mask) -> None:
+        e, (high, wide) = self.e, self.size
+        at = value(mul(e, number, self.lanes))
+        columns = []
+        for q in range(wide):
+            column = [self._load(pixels[KERNEL * p + q], at, mask) for p in range(high)]
+            columns.append(self.down(e, column))
+        rows = (self.across(e, list(row)) for row in zip(*columns, strict=True))
+        for k, result in enumerate(x for row in rows for x in row):
+            offset = add(e, at, k * self.units * self.wide)
+            place = e.gep("float", target, value(offset))
+            if mask is None:
+                e.store(result, place, SIZE)
+            else:
+                e.masked_store(result, place, mask, SIZE)
+
+    def _load(self, pixel: Value, at: Value, mask: Value | None) -> Value:
+        e, type = self.e, vector_type("float", self.lanes)
+        place = e.gep("float", pixel, at)
+        if mask is None:
+            return e.load(type, place, SIZE, "x")
+        return e.masked_load(type, place, mask, SIZE, e.const(type, 0))
+
+
+KERNELS = {
+    "winograd_points": PointsKernel,
+    "winograd_kernels": KernelsKernel,
+    "line_points": LinePointsKernel,
+    "line_kernels": LineKernelsKernel,
+}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from math import gcd, prod
 
-from nncomp.ir.loops import Kernel
+from nncomp.ir.loops import Kernel, Slide
 
 from ..expressions import Isa
 from ..llvm import Emitter, Value, vector_type
@@ -20,7 +20,7 @@ from .contract_emit import emit_contraction
 from .contract_index import Index, add, each, low, mul, unravel, value
 from .contract_kernel import ContractKernel
 from .target import Target
-from .winograd_plan import plan_for
+from .winograd_plan import WinogradPlan, plan_for
 from .winograd_transform import transform_data, transform_kernel, transform_result
 
 SIZE = 4  # bytes of a float
@@ -31,7 +31,7 @@ class WinogradKernel(ContractKernel):
 
     def __init__(self, e: Emitter, kernel: Kernel, target: Target, isa: Isa):
         extra = kernel.extra
-        self.shape = plan_for(extra.a.type.shape, extra.b.type.shape, extra.geometry)
+        self.shape = self._shape_of(extra)
         if extra.geometry["workspace"] < self.shape.units * self.shape.room:
             raise ValueError(
                 f"{kernel.name} has a workspace of {extra.geometry['workspace']} floats; expected "
@@ -39,6 +39,9 @@ class WinogradKernel(ContractKernel):
             )
         super().__init__(e, kernel, self.shape.products(target), isa)
         self.width = self.plan.lanes
+
+    def _shape_of(self, extra: Slide) -> WinogradPlan:
+        return plan_for(extra.a.type.shape, extra.b.type.shape, extra.geometry)
 
     def write(self) -> None:
         e, shape = self.e, self.shape
@@ -175,19 +178,23 @@ class WinogradKernel(ContractKernel):
         b = e.gep("float", self.pointers[self.extra.b.slot], value(offset), "u")
 
         def keep(e: Emitter, sums: list[Value], batch, m, n: Value, mask) -> None:
-            at = mul(e, batch[0], shape.m_point)
+            at = mul(e, self._point(batch), shape.m_point)
             at = add(e, add(e, at, mul(e, m[0], shape.columns)), n)
             e.store(sums[0], e.gep("float", self.m, at), SIZE)
 
         units = Value(str(self.plan.units), "i64")
         emit_contraction(e, self.plan, self.v, b, Value("0", "i64"), units, keep)
 
+    def _point(self, batch: list[Value]) -> Index:
+        """The number of the point that a product belongs to."""
+        return batch[0]
+
     # -- results -----------------------------------------------------------------------------
 
     def _finish_tile(self, tile: Index, t: Index, turn: Index) -> None:
         e, shape = self.e, self.shape
         image, down, across = unravel(e, tile, shape.grid)
-        corner = [mul(e, down, shape.tile), mul(e, across, shape.tile)]
+        corner = self._corner(down, across)
         source = e.gep("float", self.m, value(mul(e, t, shape.columns)), "from")
         begin = mul(e, turn, shape.columns)
 
@@ -207,6 +214,10 @@ class WinogradKernel(ContractKernel):
             with e.when(e.binary("icmp eq", value(turn), value(shape.turns - 1), "last")):
                 at = whole * self.width - (shape.turns - 1) * shape.columns
                 self._finish_vector(source, at, whole * self.width, mask, image, corner)
+
+    def _corner(self, down: Index, across: Index) -> list[Index]:
+        """Where the results of a tile begin."""
+        return [mul(self.e, i, self.shape.tile) for i in (down, across)]
 
     def _finish_vector(self, source: Value, at: Index, n: Index, mask, image, corner) -> None:
         e, shape = self.e, self.shape

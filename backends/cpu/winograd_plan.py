@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from nncomp.ir.ops.winograd import KERNEL, PAIRS, output_size, points_of
 
@@ -118,12 +118,17 @@ class WinogradPlan:
         """Multiplications."""
         return prod(self.grid) * self.points * self.image[3] * self.n
 
+    @property
+    def point_dims(self) -> tuple[Dim, ...]:
+        """Extents and strides of the points in V and in the kernels."""
+        return (Dim(self.points, self.v_point, self.panel * self.image[3] * self.panels),)
+
     def products(self, target: Target) -> Plan:
         """The multiplications of a block with a group of panels."""
         channels = self.image[3]
         stride = self.panel * channels
         spec = Contraction(
-            batch=(Dim(self.points, self.v_point, stride * self.panels),),
+            batch=self.point_dims,
             m=(Dim(self.blocking.tiles, self.v_row),),
             n=self.columns,
             k=(Dim(channels, 1, self.panel),),
@@ -131,6 +136,9 @@ class WinogradPlan:
             panel_stride=stride,
         )
         return make_plan(spec, target)
+
+
+AnyPlan = TypeVar("AnyPlan", bound=WinogradPlan)
 
 
 def plan_for(x_shape, u_shape, attrs) -> WinogradPlan:
@@ -149,7 +157,9 @@ def choose(x_shape, n: int, padding, known: bool, target: Target) -> WinogradPla
     None where the direct sum is as fast. `known`: the kernels' transform is computed once for many
     calls, not in each.
     """
-    plans = [_blocked(tile, tuple(x_shape), n, padding, target) for tile in PAIRS]
+    panel, image = panel_width(target, "float", n), tuple(x_shape)
+    whole = Blocking(1, 1, 1, 1)
+    plans = [blocked(WinogradPlan(tile, padding, image, n, panel, whole)) for tile in PAIRS]
     best = min(plans, key=lambda plan: estimate(plan, known, target))
     worth = estimate(best, known, target) < GAIN * direct(best, target)
     return best if worth and min(best.image[3], n) >= FEW else None
@@ -168,39 +178,37 @@ def estimate(plan: WinogradPlan, known: bool, target: Target) -> float:
     busy = prod(plan.grid) * plan.points * (products + 6 * vectors)
     if not known:
         busy += size / lanes * 10
-    return _overlapped(busy, 4 * size * (1 if known else 3))
+    return overlapped(busy, 4 * size * (1 if known else 3))
 
 
 def direct(plan: WinogradPlan, target: Target) -> float:
     """The same for the direct sum."""
     lanes, channels = target.vector_bits // 32, plan.image[3]
     pixels = plan.image[0] * prod(plan.out)
-    return _overlapped(pixels * 9 * channels * -(-plan.n // lanes), 36 * channels * plan.n)
+    return overlapped(pixels * 9 * channels * -(-plan.n // lanes), 36 * channels * plan.n)
 
 
-def _overlapped(busy: float, stream: float) -> float:
+def overlapped(busy: float, stream: float) -> float:
     """Cycles for `busy` vector instructions while `stream` bytes arrive."""
     busy, stream = busy / 2, stream / STREAM
     return max(busy, stream) + 0.3 * min(busy, stream)
 
 
-def _blocked(tile: int, image, n: int, padding, target: Target) -> WinogradPlan:
-    """The plan with tiles of `tile` results a side, cut so that all threads have the same to do.
+def blocked(plan: AnyPlan) -> AnyPlan:
+    """The plan cut so that all threads have the same to do.
 
     How it is cut changes no result. A single block of all tiles is best where the kernels are much
     more than the data: then no two threads need the same part of them.
     """
-    panel = panel_width(target, "float", n)
-    plan = WinogradPlan(tile, padding, image, n, panel, Blocking(1, 1, 1, 1))
     total, threads = prod(plan.grid), get_num_threads()
-    kernels = 4 * plan.points * image[3] * n
+    kernels = 4 * plan.points * plan.image[3] * plan.n
     most = MOST_TILES if kernels > LARGE else TILES
     fewest = -(-total // most)
     cuts = [_cut(plan, -(-total // blocks), threads) for blocks in range(fewest, fewest + 4)]
     return min(cuts, key=lambda cut: _longest(cut, threads))
 
 
-def _cut(plan: WinogradPlan, tiles: int, threads: int) -> WinogradPlan:
+def _cut(plan: AnyPlan, tiles: int, threads: int) -> AnyPlan:
     """The plan with blocks of so many tiles."""
     blocks = -(-prod(plan.grid) // tiles)
     room = max(1, KEEP // (4 * plan.points * tiles * plan.panel))

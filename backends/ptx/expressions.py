@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from nncomp.ir.collapse import indices_of
 from nncomp.ir.index import Index, Quotient, Read, Remainder, Var
-from nncomp.ir.loops import Accumulator, ArgReduce, Call, Expr, Kernel, Load, Reduce, Store
+from nncomp.ir.loops import Accumulator, ArgReduce, Expr, Kernel, Load, Reduce, Store
 
 from ..arg_reductions import ArgExpressions
 from ..expressions import Isa
 from ..llvm import Value, vector_type
 from ..memory import load_one, store
 from ..scalar import compute_type, emit_scalar, memory_type
+from .double_math import double_math
 from .emitter import PtxEmitter
 
 LIMIT = 1 << 31
@@ -175,24 +176,10 @@ class GpuExpressions(ArgExpressions):
 
     # -- calls and reductions --------------------------------------------------------------------
 
-    def _call(self, expr: Call) -> Value:
-        from .double_math import DOUBLE_MATH
-
-        if expr.name in DOUBLE_MATH and expr.args[-1].dtype.name == "float64":
-            args = self._operands(expr.args)
-            return self._by_lane(DOUBLE_MATH[expr.name], args)
-        return super()._call(expr)
-
-    def _by_lane(self, emit, args: list[Value]) -> Value:
-        """A scalar routine, once per lane."""
-        e, count = self.e, args[0].lanes
-        if not count:
-            return emit(e, *args)
-        total = Value("poison", args[0].type)
-        for k in range(count):
-            ones = [e.emit(a.scalar_type, f"extractelement {a}, i32 {k}", "one") for a in args]
-            total = e.emit(total.type, f"insertelement {total}, {emit(e, *ones)}, i32 {k}", "v")
-        return total
+    def _scalar(self, name: str, args: list[Value], dtype: str) -> Value:
+        if dtype == "float64":
+            return double_math(self.e, name, args)
+        return super()._scalar(name, args, dtype)
 
     def reduce(self, expr: Reduce) -> Value:
         """One term after the other, in each lane that the reduction depends on."""

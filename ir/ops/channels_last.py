@@ -14,12 +14,12 @@ from ..types import TensorType
 from .contraction import check_geometry, sliding, window_position, windows
 
 
-def _padded(x: np.ndarray, padding, value=0) -> np.ndarray:
+def padded(x: np.ndarray, padding, value=0) -> np.ndarray:
     """x [N, *S, C] with padding around S."""
     return np.pad(x, [(0, 0), *map(tuple, padding), (0, 0)], constant_values=value)
 
 
-def _places(name: str, x: TensorType, kernel, stride, padding, dilation) -> tuple[int, ...]:
+def places_of(name: str, x: TensorType, kernel, stride, padding, dilation) -> tuple[int, ...]:
     """The window positions along the axes S of x [N, *S, C]."""
     check_geometry(name, len(kernel), stride, padding, dilation)
     require(len(kernel) == len(x.shape) - 2 > 0, f"{name}: {kernel} is no window for {x}")
@@ -39,7 +39,7 @@ class depthwise(Op):
     differentiable = False
 
     def type(x, w, *, stride, padding, dilation):
-        out = _places("depthwise", x, w.shape[:-2], stride, padding, dilation)
+        out = places_of("depthwise", x, w.shape[:-2], stride, padding, dilation)
         ok = w.shape[-1] == x.shape[-1] and w.dtype is x.dtype and x.dtype.kind == "f"
         require(ok, f"depthwise: weights {w} do not fit the channels of {x}")
         return TensorType((x.shape[0], *out, *w.shape[-2:]), x.dtype)
@@ -47,7 +47,7 @@ class depthwise(Op):
     def eval(x, w, *, stride, padding, dilation):
         wide = np.dtype(np.float32) if x.dtype.itemsize == 2 else x.dtype
         rank, kernel = len(stride), w.shape[:-2]
-        space = np.moveaxis(_padded(x.astype(wide, copy=False), padding), -1, 1)
+        space = np.moveaxis(padded(x.astype(wide, copy=False), padding), -1, 1)
         view = sliding(space, kernel, stride, dilation)  # N C *out *K
         axes = [*range(rank + 2), *range(rank + 2, 2 * rank + 2)]
         taps = axes[rank + 2 :]
@@ -79,7 +79,7 @@ class window_conv(Op):
     differentiable = False
 
     def type(x, w, *, stride, padding, dilation):
-        out = _places("window_conv", x, w.shape[:-2], stride, padding, dilation)
+        out = places_of("window_conv", x, w.shape[:-2], stride, padding, dilation)
         ok = w.shape[-2] == x.shape[-1] and w.dtype is x.dtype and x.dtype.kind == "f"
         require(ok, f"window_conv: weights {w} do not fit the channels of {x}")
         return TensorType((x.shape[0], *out, w.shape[-1]), x.dtype)
@@ -87,7 +87,7 @@ class window_conv(Op):
     def eval(x, w, *, stride, padding, dilation):
         wide = np.dtype(np.float32) if x.dtype.itemsize == 2 else x.dtype
         rank, kernel = len(stride), w.shape[:-2]
-        space = np.moveaxis(_padded(x.astype(wide, copy=False), padding), -1, 1)
+        space = np.moveaxis(padded(x.astype(wide, copy=False), padding), -1, 1)
         view = sliding(space, kernel, stride, dilation)  # N C *out *K
         taps = [*range(rank + 2, 2 * rank + 2), 1]
         out = np.tensordot(view, w.astype(wide, copy=False), (taps, [*range(rank + 1)]))
@@ -117,12 +117,12 @@ class window_max(Op):
     differentiable = False
 
     def type(x, *, kernel, stride, padding, dilation):
-        out = _places("window_max", x, kernel, stride, padding, dilation)
+        out = places_of("window_max", x, kernel, stride, padding, dilation)
         require(x.dtype.kind == "f", f"window_max: {x} should be a tensor of floats")
         return TensorType((x.shape[0], *out, x.shape[-1]), x.dtype)
 
     def eval(x, *, kernel, stride, padding, dilation):
-        space = np.moveaxis(_padded(x, padding, -np.inf), -1, 1)
+        space = np.moveaxis(padded(x, padding, -np.inf), -1, 1)
         view = sliding(space, kernel, stride, dilation)
         best = view.max(axis=tuple(range(view.ndim - len(kernel), view.ndim)))
         return np.ascontiguousarray(np.moveaxis(best, 1, -1))

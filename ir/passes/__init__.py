@@ -13,6 +13,7 @@ from .fold_constants import fold_constants
 from .hoist import split_prepare
 from .inline_calls import inline_calls
 from .run import PassError, Record, run_pipeline
+from .share_sums import share_sums
 from .simplify import simplify
 
 PIPELINE = [
@@ -22,6 +23,7 @@ PIPELINE = [
     fold_batchnorm,
     simplify,
     cse,
+    share_sums,
 ]
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "fold_constants",
     "inline_calls",
     "run_pipeline",
+    "share_sums",
     "simplify",
     "split_prepare",
 ]

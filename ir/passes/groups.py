@@ -238,8 +238,10 @@ class Group:
 
     def _runs_along(self, node: Node) -> bool:
         """Whether neighbours in `node` are neighbours in the root: others are slow to store."""
-        (idx,) = self.reads.positions(node)
-        last = [i for i in idx if i.terms][-1:]
+        seen = self.reads.positions(node)
+        if len(seen) != 1:
+            return False
+        last = [i for i in seen[0] if i.terms][-1:]
         return not last or node.type.size < SCRATCH or last[0].vars == {self.domain[-1]}
 
     def _can_repeat(self, node: Node) -> bool:
@@ -321,7 +323,7 @@ def center_depth(center: Node) -> int:
     """How many terms one element of a contraction or a window has."""
     if center.name == "contract":
         return prod(e for e, *_ in center.attrs["k"]) * (2 if center.attrs.get("paired") else 1)
-    if center.name == "winograd":
+    if center.name in ("winograd", "winograd_line"):
         return 9 * center.inputs[1].shape[2]
     return prod(center.attrs.get("kernel") or center.inputs[1].shape[:-2])
 

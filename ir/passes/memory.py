@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..kernels import KernelCall, stores_of
-from ..loops import Load, walk
+from ..loops import Kernel, Load, walk
 from ..program import Place
 from ..types import TensorType
 
@@ -98,21 +98,25 @@ def reads_in_step(
     kernel = calls[0].kernel
     reading = [k for k, v in enumerate(operands) if v.root is old]
     slots = {b.slot for b in kernel.buffers if calls[0].arguments[b.slot][0] in reading}
-    if kernel.kind in ("contract", "winograd"):
-        sums = kernel.extra.sums if kernel.kind == "contract" else ()
-        if any(x.slot in slots for x in (kernel.extra.a, kernel.extra.b, *sums)):
-            return False
-    elif kernel.kind != "map":
-        return False
-    if not all(operands[k].is_whole for k in reading):
+    if not _reads_by_stores(kernel, slots) or not all(operands[k].is_whole for k in reading):
         return False
     stores = stores_of(kernel, next(k for k, v in enumerate(results) if v is new))
     if len(stores) != 1:  # a concat has several, sums of quadrants have none
         return False
     (store,) = stores
+    if kernel.kind == "rows" and store.buffer.slot in kernel.extra.sums:
+        return False
     for s in kernel.stores:
         for x in walk(s.roots):
             if isinstance(x, Load) and x.buffer.slot in slots:
                 if x.offset != store.offset or s.vars != store.vars:
                     return False
     return True
+
+
+def _reads_by_stores(kernel: Kernel, slots: set[int]) -> bool:
+    """Whether a kernel reads these buffers for the elements it stores, and in no other way."""
+    if kernel.kind in ("contract", "winograd"):
+        sums = kernel.extra.sums if kernel.kind == "contract" else ()
+        return all(x.slot not in slots for x in (kernel.extra.a, kernel.extra.b, *sums))
+    return kernel.kind in ("map", "rows")

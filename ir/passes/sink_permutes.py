@@ -21,7 +21,8 @@ The other operands of an elementwise op must be free to permute: constants, expa
 tensors, random bits, what is computed from such alone, or the same permute of something else; a
 permute from channels last also takes along as many others as it has fellows.
 Chains of convolutions thereby stay in the layout their contractions use (channels last); bias,
-norm, activation, pooling, padding and concatenation follow; sums lose their permute altogether.
+norm, activation, pooling, padding, concatenation and resizing follow; sums lose their permute
+altogether.
 
 Needs: nothing. Establishes: no permute in front of an op that could do without it.
 """
@@ -222,6 +223,32 @@ def sink_cumsum(node: Node) -> Node | None:
     return permute(build_node(node.op, (x,), moved, node.loc), dims=dims)
 
 
+def sink_take(node: Node) -> Node | None:
+    """take(permute(x), index) -> permute(take(x, index)), for an index of one axis."""
+    x, dims = permuted(node)
+    index = node.inputs[1]
+    if x is None or len(index.shape) != 1:
+        return None
+    moved = {"axis": dims[node.attrs["axis"]]}
+    return permute(build_node(node.op, (x, index), moved, node.loc), dims=dims)
+
+
+def sink_scatter(node: Node) -> Node | None:
+    """index_add(base, index, permute(x)) -> permute(index_add(base, index, x)); where the base is
+    the same permute of something, or free."""
+    base, index, source = node.inputs
+    if source.name != "permute" or is_free(source):
+        return None
+    dims = tuple(source.attrs["dims"])
+    same = base.name == "permute" and tuple(base.attrs["dims"]) == dims
+    if not same and not is_free(base):
+        return None
+    base = base.inputs[0] if same else pushed(base, dims)
+    attrs = {**node.attrs, "axis": dims[node.attrs["axis"]]}
+    operands = (base, index, source.inputs[0])
+    return permute(build_node(node.op, operands, attrs, node.loc), dims=dims)
+
+
 # -- windows ---------------------------------------------------------------------------------------
 
 
@@ -279,4 +306,6 @@ SINKS |= {
     "max_pool": sink_pool,
     "argmax_pool": sink_pool,
     "unfold": sink_unfold,
+    "take": sink_take,
+    **dict.fromkeys(("index_add", "index_put", "index_reduce"), sink_scatter),
 }

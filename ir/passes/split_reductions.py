@@ -26,6 +26,8 @@ from ..types import float32
 
 PARTS = 16
 LARGE = 1 << 17  # elements from which on it is worth it
+MANY = 64  # rows from which on sums of columns are cut
+COUNTS = (PARTS, *range(PARTS + 1, 33), *range(PARTS - 1, 7, -1))  # of parts, the best one first
 COLUMNS = 256  # columns of one unit of work where the last axis stays
 COMBINE = {"sum": add, "prod": mul, "amax": maximum}
 
@@ -36,7 +38,10 @@ def split_reductions(graph: Graph) -> Graph:
     def visit(node: Node, operands: tuple[Node, ...]) -> Node | None:
         if not isinstance(node.op, Reduction) or not _is_long(node):
             return None
-        return split_in_parts(node, operands[0], _axis(node), PARTS)
+        (x,) = operands
+        if _sums_columns(node):
+            return _split_rows(node, x)
+        return split_in_parts(node, x, _axis(node), PARTS)
 
     return rebuild(graph, visit)
 
@@ -46,9 +51,29 @@ def _is_long(node: Node) -> bool:
     if x.type.size < LARGE or not node.type.size:
         return False
     kept = [n for i, n in enumerate(x.shape) if i not in node.attrs["axes"] and n > 1]
+    if _sums_columns(node):
+        return True
     columns = kept and x.shape[-1] > 1 and len(x.shape) - 1 not in node.attrs["axes"]
     units = -(-node.type.size // COLUMNS) if columns else node.type.size
     return units < 4 and _axis(node) is not None
+
+
+def _sums_columns(node: Node) -> bool:
+    """Whether a node is a sum over the first axes, of many rows: another kernel that walks the same
+    rows may do most of it (see join_columns.py)."""
+    axes = sorted(node.attrs["axes"])
+    if node.name != "sum" or axes != list(range(len(axes))) or not node.shape:
+        return False
+    return node.type.size > 1 and node.inputs[0].type.size // node.type.size >= MANY
+
+
+def _split_rows(node: Node, x: Node) -> Node:
+    """A sum of many rows in parts of equal length where their number allows it."""
+    rows = x.type.size // node.type.size
+    x = reshape(x, shape=(rows, *node.shape))
+    count = next((n for n in COUNTS if rows % n == 0), PARTS)
+    whole = node.op(x, axes=(0,))
+    return split_in_parts(whole, x, 0, count)
 
 
 def _axis(node: Node) -> int | None:

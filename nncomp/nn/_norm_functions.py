@@ -7,6 +7,7 @@ does not cancel. Half precision inputs are normalized in float32 and rounded onc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import nncomp
 
@@ -88,10 +89,14 @@ def group_norm(
             "Expected number of channels in input to be divisible by num_groups, but got input "
             f"of shape {list(input.shape)} and num_groups={num_groups}"
         )
-    grouped = widened(input).reshape([batch, num_groups, -1])
-    normal, _, _ = _standardized(grouped, [2], eps)
-    weight, bias = _per_channel(weight, input.dim()), _per_channel(bias, input.dim())
-    return _affine(normal.reshape(input.shape), weight, bias).to(input.dtype)
+    # Channels stay an axis, so that a weight is the same along all others: see passes/share_sums.
+    places = prod(input.shape[2:])
+    grouped = widened(input).reshape([batch, num_groups, channels // num_groups, places])
+    normal, _, _ = _standardized(grouped, [2, 3], eps)
+    weight, bias = (
+        None if v is None else v.reshape([1, num_groups, -1, 1]) for v in (weight, bias)
+    )
+    return _affine(normal, weight, bias).reshape(input.shape).to(input.dtype)
 
 
 def _update_running(running: Tensor | None, batch: Tensor, momentum: float | Tensor) -> None:

@@ -36,8 +36,9 @@ NO_RULE = {
     ),
     **dict.fromkeys(
         (
-            "attention", "attention_grad", "contract", "depthwise", "window_conv", "window_max",
-            "quadrant_sums", "winograd",
+            "attention", "attention_grad", "contract", "depthwise", "group_conv", "window_conv",
+            "window_max", "quadrant_sums", "winograd", "winograd_line",
+            "line_kernels", "line_points",
             "winograd_kernels", "winograd_points", "winograd_weight",
         ),
         LAYOUT,

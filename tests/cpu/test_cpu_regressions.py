@@ -10,6 +10,23 @@ from nncomp.ir.parser import parse_graph
 from running import assert_same, run_compiled, run_kernels
 
 GRAPHS = {
+    "0 / 0 behind a guard that is constant": """graph f(x: f32[24,1], y: f32[24,1]) {
+  div_0 = div(x, y)
+  pad_0 = pad(div_0, low=(0,0), high=(0,4), interior=(0,0), value=0.0)
+  pad_1 = pad(div_0, low=(0,4), high=(0,0), interior=(0,0), value=0.0)
+  add_0 = add(pad_0, pad_1)
+  return add_0
+}""",
+    "one kernel reads a product at two places": """graph f(x: f32[3,4], y: f32[4,5]) {
+  matmul_0 = matmul(x, y)
+  mul_0 = mul(matmul_0, 0.5)
+  pad_0 = pad(mul_0, low=(0,1), high=(0,2), interior=(0,0), value=0.5)
+  slice_0 = slice(mul_0, start=(0,4), stop=(3,5), step=(1,1))
+  pad_1 = pad(slice_0, low=(0,0), high=(0,4), interior=(0,0), value=0.0)
+  le_0 = le(mul_0, 0.0)
+  where_0 = where(le_0, pad_1, mul_0)
+  return pad_0, where_0
+}""",
     "a guard varies over the lanes where the offset does not": """graph f(x: f32[1,1]) {
   expand_0 = expand(x, shape=(1,1))
   pad_0 = pad(expand_0, low=(3,0), high=(0,2), interior=(1,0), value=0.5)

@@ -1,12 +1,13 @@
 """Rows shared by threads: every unit once and the same bits, whichever way a thread walks."""
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from nncomp.backends.cpu.codegen import kernel_code
 from nncomp.backends.cpu.contract import Contraction, Dim, make_plan
-from nncomp.backends.cpu.contract_units import starts
+from nncomp.backends.cpu.contract_units import SECOND_CACHE, starts
 from nncomp.backends.cpu.meeting import meeting_nanoseconds
 from nncomp.backends.cpu.shares import shares_text
 from nncomp.backends.cpu.target import host_target
@@ -101,3 +102,27 @@ def test_the_dump_says_who_does_what():
 def test_an_empty_barrier_has_a_time():
     assert meeting_nanoseconds(1) == 0.0
     assert 5 < meeting_nanoseconds(2) < 1e7
+
+
+class Machine(NamedTuple):
+    vector_bits: int = 512
+    vector_registers: int = 32
+
+
+def test_deep_rows_of_a_large_operand_come_from_far_once():
+    """A gradient of a weight: what a unit keeps of the larger operand fits the near cache."""
+    panels = (Dim(48, 2048 * 32), Dim(32, 1))
+    deep = (Dim(2048, 32, 32),)
+    spec = Contraction((), panels, 384, deep, panel=32, panel_stride=2048 * 32)
+    plan = make_plan(spec, Machine())
+    kept = plan.row_block * plan.row_bytes + plan.column_bytes
+    assert plan.rows_outer and kept <= SECOND_CACHE
+    assert plan.row_block < plan.row_tiles
+
+
+def test_tiles_of_a_large_left_operand_are_wide():
+    """Each column tile reads all of it, which a small one bears."""
+    terms = {"k": (Dim(1536, 1, 32),), "panel": 32, "panel_stride": 1536 * 32}
+    large, small = (Contraction((), (Dim(rows, 1536),), 384, **terms) for rows in (2048, 256))
+    wide, narrow = (make_plan(x, Machine()).column_runs[0].live for x in (large, small))
+    assert wide > narrow

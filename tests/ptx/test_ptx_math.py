@@ -1,4 +1,4 @@
-"""float64 functions that are written out for GPUs: a few units in the last place, and C's edges."""
+"""float64 functions in GPU code: a few units in the last place, and C's edges."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from nncomp.backends.llvm import Value
 from nncomp.backends.ptx.assemble import ptx_text
-from nncomp.backends.ptx.double_math import DOUBLE_MATH
+from nncomp.backends.ptx.double_math import double_math
 from nncomp.backends.ptx.emitter import PtxEmitter
 from nncomp.backends.ptx.simulator import Memory, load
 from nncomp.backends.ptx.target import default_target
@@ -27,7 +27,16 @@ ONE = {  # reference, range, units in the last place, edges that apply
     "sin": (np.sin, -1e5, 1e5, 3, [x for x in EDGES if abs(x) != 1e300]),
     "cos": (np.cos, -1e5, 1e5, 3, [x for x in EDGES if abs(x) != 1e300]),
     "tanh": (np.tanh, -25, 25, 4, EDGES),
-    "erf": (ERROR_FUNCTION, -6.5, 6.5, 16, EDGES),
+    "erf": (ERROR_FUNCTION, -6.5, 6.5, 3, EDGES),
+    "erfc": (np.vectorize(math.erfc, otypes=[np.float64]), -6.5, 26, 5, EDGES),
+    "tan": (np.tan, -1e5, 1e5, 4, [x for x in EDGES if abs(x) != 1e300]),
+    "exp2": (np.exp2, -1060, 1025, 2, EDGES),
+    "log2": (np.log2, 0, 9, 2, EDGES),
+    "sinh": (np.sinh, -712, 712, 3, EDGES),
+    "cosh": (np.cosh, -712, 712, 3, EDGES),
+    "asin": (np.arcsin, -1, 1, 3, EDGES),
+    "acos": (np.arccos, -1, 1, 3, EDGES),
+    "atan": (np.arctan, -9, 9, 3, EDGES),
 }
 TWO = {
     "pow": (np.power, 4),
@@ -45,7 +54,7 @@ def apply(name: str, *arrays: np.ndarray) -> np.ndarray:
     block = e.mul(e.special("ctaid.x"), THREADS)
     at = e.add(block, e.special("tid.x"))
     args = [e.load("double", e.element("double", p, at)) for p in pointers[:-1]]
-    e.store(DOUBLE_MATH[name](e, *args), e.element("double", pointers[-1], at))
+    e.store(double_math(e, name, args), e.element("double", pointers[-1], at))
     text = e.kernel("apply", [str(p) for p in pointers], THREADS)
     size = -(-arrays[0].size // THREADS) * THREADS
     memory = Memory()

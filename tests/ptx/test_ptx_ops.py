@@ -11,8 +11,9 @@ from ptx_running import assert_close, run_ptx
 
 STRUCTURE = {"fused", "get", "call"}  # have no code of their own
 CPU_LAYOUT = {  # what the CPU's layout passes turn products and windows into; no GPU graph has them
-    "contract", "depthwise", "window_conv", "window_max", "winograd", "winograd_weight",
-    "winograd_points", "winograd_kernels", "quadrant_sums",
+    "contract", "depthwise", "group_conv", "window_conv", "window_max", "winograd", "winograd_line",
+    "winograd_weight", "winograd_points", "winograd_kernels", "line_points", "line_kernels",
+    "quadrant_sums",
     "attention", "attention_grad",  # made where a kernel fits: test_gemm_attention.py
 }  # fmt: skip
 ROWS = [s for s in SAMPLES if s.op not in STRUCTURE | CPU_LAYOUT]
