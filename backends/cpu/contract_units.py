@@ -23,6 +23,7 @@ CACHE = 384 * 1024  # bytes of one operand to keep in the second-level cache
 UNIT_NS, SMALL_UNIT_NS, MANY = 25_000, 4_000, 16  # wished time of a unit, its floor; unit count
 UNIT_COST = 100.0  # nanoseconds of a unit besides its tiles
 FETCH_NS = 0.01  # of a byte from behind the second-level cache, mostly hidden by the work
+AGAIN_NS = 0.0005  # the same in a loop, where the third-level cache has it from the turn before
 CROSS_NS = 0.22  # of a byte that another thread wrote: 0.02 in a shared cache, 0.3 from a far one
 NOTABLE = 0.04  # share of the time from which on that decides
 MANY_UNITS = 8192  # of that many, one more or less makes no difference
@@ -67,7 +68,8 @@ def cut_units(plan: Plan) -> Plan:
         if rows_outer and crossing > NOTABLE:  # few blocks of rows, lest columns come often
             choices += _few_blocks(rows.count, columns.count)
         for kept, streamed in choices:
-            loss = _loss(outer, inner, kept, streamed, batches, total_ns)
+            fetch = AGAIN_NS if plan.spec.looped else FETCH_NS
+            loss = _loss(outer, inner, kept, streamed, batches, total_ns, fetch)
             row_blocks = -(-rows.count // kept) if rows_outer else 1
             if batches == 1 and row_blocks % 2:  # two threads share the middle block's columns
                 loss += crossing / row_blocks
@@ -131,13 +133,14 @@ def _sizes(count: int, wished: int) -> list[int]:
 
 
 def _loss(
-    outer: _Side, inner: _Side, kept: int, streamed: int, batches: int, total_ns: float
-) -> float:
+    outer: _Side, inner: _Side, kept: int, streamed: int, batches: int, total_ns: float,
+    fetch: float,
+) -> float:  # fmt: skip
     """The share of time lost to unequal shares, to units and to fetching the inner side again."""
     blocks = -(-outer.count // kept), -(-inner.count // streamed)
     units = batches * blocks[0] * blocks[1]
     fetched = batches * blocks[0] * inner.bytes * inner.count
-    lost = (units * UNIT_COST + fetched * FETCH_NS) / total_ns
+    lost = (units * UNIT_COST + fetched * fetch) / total_ns
     if units < MANY_UNITS:
         work = np.outer(outer.blocks(kept), inner.blocks(streamed)).ravel()
         ends = np.concatenate([[0.0], np.cumsum(np.tile(work, batches))])
