@@ -63,8 +63,9 @@ class Contraction:
     lies at p * panel_stride + k_linear * P + j and `k` strides b by multiples of P.
     `a_type`, `b_type` are LLVM scalar types; half and bfloat accumulate in float, and so do PAIRs
     of bfloat, of which an element holds two terms of the sum. Each tile is computed `products`
-    times, from other parts of a and b; or of b alone, if these are `parts` of the columns. `c` is
-    no part of it: finished values go to a callback.
+    times, from other parts of a and b; or of b alone, if these are `parts` of the columns. A
+    `looped` one runs over and over with the same b. `c` is no part of it: finished values go to a
+    callback.
     """
 
     batch: tuple[Dim, ...]
@@ -77,6 +78,7 @@ class Contraction:
     b_type: str = "float"
     products: int = 1
     parts: int = 1
+    looped: bool = False
 
     @property
     def scalar(self) -> str:

@@ -49,6 +49,7 @@ def contraction_of(extra: Contract) -> Contraction:
         panel_stride=g["panel_stride"],
         a_type=scalar_a,
         b_type=scalar_b,
+        looped=g.get("looped", False),
     )
     if g.get("half"):
         return quadrant_of(whole, g["half"])

@@ -23,6 +23,7 @@ CACHE = 384 * 1024  # bytes of one operand to keep in the second-level cache
 UNIT_NS, SMALL_UNIT_NS, MANY = 25_000, 4_000, 16  # wished time of a unit, its floor; unit count
 UNIT_COST = 100.0  # nanoseconds of a unit besides its tiles
 FETCH_NS = 0.01  # of a byte from behind the second-level cache, mostly hidden by the work
+LOOPED_NS = 0.0005  # the same in a loop, where the third-level cache has it from the turn before
 CROSS_NS = 0.22  # of a byte that another thread wrote: 0.02 in a shared cache, 0.3 from a far one
 SECOND_CACHE = 1 << 20  # bytes that the second-level cache of a core holds, or less
 AGAIN_NS = 0.02  # of a byte that comes again and again, from a block larger than that
@@ -67,6 +68,7 @@ def cut_units(plan: Plan) -> Plan:
     total_ns = plan.tile_nanoseconds * rows.count * columns.count * batches
     rows_are_larger = rows.bytes * rows.count >= columns.bytes * columns.count
     crossing = _crossing_ns(plan) / total_ns
+    fetch = LOOPED_NS if plan.spec.looped else FETCH_NS
     best: tuple[float, int, int, bool] | None = None
     orders = (False, True) if crossing > NOTABLE else (False,)
     for rows_outer in (True,) if rows_are_larger else orders:
@@ -75,9 +77,9 @@ def cut_units(plan: Plan) -> Plan:
         if rows_outer and crossing > NOTABLE:  # few blocks of rows, lest columns come often
             choices += _few_blocks(rows.count, columns.count)
         for kept, streamed in choices:
-            loss = _overhead(outer, inner, kept, streamed, batches, total_ns)
+            loss = _overhead(outer, inner, kept, streamed, batches, total_ns, fetch)
             row_blocks = -(-rows.count // kept) if rows_outer else 1
-            if rows_outer:
+            if rows_outer and not plan.spec.looped:
                 loss += AGAIN_NS * _read_again(plan, rows, kept, columns) / total_ns
             shared = 0.0
             if batches == 1 and row_blocks % 2:  # two threads share the middle block's columns
@@ -158,13 +160,14 @@ def _sizes(count: int, wished: int) -> list[int]:
 
 
 def _overhead(
-    outer: _Side, inner: _Side, kept: int, streamed: int, batches: int, total_ns: float
-) -> float:
+    outer: _Side, inner: _Side, kept: int, streamed: int, batches: int, total_ns: float,
+    fetch: float,
+) -> float:  # fmt: skip
     """The share of time lost to units and to fetching the inner side again."""
     blocks = -(-outer.count // kept), -(-inner.count // streamed)
     units = batches * blocks[0] * blocks[1]
     fetched = batches * blocks[0] * inner.bytes * inner.count
-    return (units * UNIT_COST + fetched * FETCH_NS) / total_ns
+    return (units * UNIT_COST + fetched * fetch) / total_ns
 
 
 def _unequal(

@@ -132,10 +132,9 @@ class RunWriter:
         begin = e.binary("udiv", e.binary("mul", units, tid), n, "begin")
         following = e.binary("add", tid, e.const("i64", 1))
         end = e.binary("udiv", e.binary("mul", units, following), n, "end")
-        if self.codes[step.kernel.name].from_middle and not step.backwards:
-            self._call(step, *self._from_middle(begin, end))
-        else:
-            self._call(step, *((end, begin) if step.backwards else (begin, end)))
+        if self.codes[step.kernel.name].from_middle:
+            begin, end = self._from_middle(begin, end)
+        self._call(step, *((end, begin) if step.backwards else (begin, end)))
 
     def _from_middle(self, begin: Value, end: Value) -> tuple[Value, Value]:
         """The first half of the threads walks down: CPUs fetch ahead of a walk, beyond its end

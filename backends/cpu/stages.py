@@ -21,6 +21,7 @@ from nncomp.ir.unpack import Steps, unpack_steps
 from ..loop_bodies import packed_for_kernels
 from . import pipeline
 from .codegen import program_modules, run_nanoseconds
+from .looped import looped
 from .prepare_parts import cut, first_written, read_last, touched
 from .shares import shares_text
 from .stored import Recipe
@@ -59,7 +60,7 @@ class Stages:
         if constant:
             prepare, optimized = split_prepare(optimized, constant, packed_for_kernels(optimized))
         self.fused_graph = self._kernels(optimized, label)
-        self.program: Program = plan_program(self.fused_graph)
+        self.program: Program = looped(plan_program(self.fused_graph))
         self.parts = cut(self.program) if runs_once and self.checker is None else []
         self.numbers: list[int] = []
         self.modules, self.codes = program_modules(
