@@ -21,6 +21,7 @@ from nncomp.ir.passes import (
     fold_batchnorm,
     fold_constants,
     inline_calls,
+    share_sums,
     simplify,
     split_prepare,
 )
@@ -28,7 +29,9 @@ from nncomp.ir.passes.run import describe_difference
 from nncomp.ir.printer import print_graph
 from nncomp.ir.verify import verify
 
-LOCAL = [inline_calls, canonicalize, fold_constants, fold_batchnorm, simplify, cse]
+LOCAL = [
+    inline_calls, canonicalize, fold_constants, fold_batchnorm, simplify, cse, share_sums
+]  # fmt: skip
 
 
 def example(name: str) -> tuple[str, str]:
