@@ -30,6 +30,10 @@ class LinePlan(WinogradPlan):
         return self.size * (self.size if self.wide > 1 else 1)
 
     @property
+    def used_points(self) -> int:
+        return self.size * self.across
+
+    @property
     def rank(self) -> int:
         """Points across that there is room for."""
         return self.points // self.size
