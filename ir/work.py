@@ -55,7 +55,9 @@ RULES: dict[str, Callable[[Node], int]] = {
     "window_conv": _per_result(lambda n: prod(n.inputs[1].shape[:-1])),
     "window_max": lambda n: n.type.size * prod(n.attrs["kernel"]),
     "winograd": _per_result(lambda n: 9 * n.inputs[0].shape[-1]),
-    "winograd_line": _per_result(lambda n: 9 * n.inputs[1].shape[2]),
+    "winograd_line": _per_result(
+        lambda n: 3 * n.attrs["columns"] * n.inputs[1].shape[2]
+    ),
     "attention": lambda n: _attention_flops(**n.attrs),
     "attention_grad": lambda n: _attention_grad_flops(**n.attrs),
     "index_add": lambda n: n.inputs[2].type.size,

@@ -8,15 +8,16 @@ from nncomp.ir.graph import Node, build_node
 from nncomp.ir.op import OPS
 from nncomp.ir.ops import flip, matmul, pad, reshape, slice
 from nncomp.ir.ops.winograd import KERNEL
-from nncomp.ir.ops.winograd_line import LINE_POINTS, PART, TILE, tiles_of_line
+from nncomp.ir.ops.winograd_gradient import POINTS
+from nncomp.ir.ops.winograd_line import TILE, part_of, points_across, tiles_of_line
 
 from ..walks import transposed
 from .layout_conv import channels_first, channels_last
 from .layout_winograd_weight import BYTES, FEWEST, FLOPS
 from .target import Target
-from .winograd_line_plan import choose_line
+from .winograd_line_plan import choose_line, columns_for
 
-SHORTEST = 5  # taps of a kernel that is worth it
+SHORTEST = 3  # taps of a kernel that is worth it
 ENOUGH = 0.7  # of the time of a direct sum, as estimated: what makes it worth it
 
 
@@ -47,12 +48,13 @@ def lower_long_kernel(node: Node, operands: tuple[Node, ...], target: Target, kn
     plan = choose_line(line.shape, taps, low, dilation, length, n, known, target)
     if plan is None:
         return None
-    kernels = transposed(_kernels(w), (2, 3, 1, 0))
+    kernels = transposed(_kernels(w, plan.wide), (2, 3, 1, 0))
     points = {"tile": TILE, "panel": plan.panel}
     u = build_node(OPS["winograd_weight"], (kernels,), points, node.loc)
     found = dict(
         low=low,
         dilation=dilation,
+        columns=plan.wide,
         length=length,
         n=n,
         blocking=tuple(plan.blocking),
@@ -65,40 +67,43 @@ def _weight(node: Node, x: Node, g: Node, low: int, dilation: int) -> Node | Non
     (taps,), length = node.attrs["kernel_size"], g.shape[2]
     if taps < SHORTEST or low < 0 or not _is_faster(x.shape, g.shape, taps, dilation):
         return None
-    parts, points = -(-taps // PART), OPS["line_points"]
-    place = dict(dilation=dilation, length=length)
+    wide, points = columns_for(taps), OPS["line_points"]
+    parts = -(-taps // part_of(wide))
+    place = dict(dilation=dilation, length=length, columns=wide)
     data = dict(place, side="data", low=low, parts=parts)
     gradient = dict(place, side="gradient", low=0, parts=1)
-    v = build_node(points, (channels_last(x),), data, node.loc)  # [30, tiles, parts * C]
+    v = build_node(points, (channels_last(x),), data, node.loc)  # [points, tiles, parts * C]
     u = build_node(points, (channels_last(g),), gradient, node.loc)
-    products = matmul(transposed(u, (0, 2, 1)), v)  # [30, O, parts * C]
+    products = matmul(transposed(u, (0, 2, 1)), v)  # [points, O, parts * C]
     found = build_node(OPS["line_kernels"], (products,), {}, node.loc)
     outputs, inputs = g.shape[1], x.shape[1]
-    found = reshape(found, shape=(PART, outputs, parts, inputs))
+    found = reshape(found, shape=(part_of(wide), outputs, parts, inputs))
     found = transposed(found, (1, 3, 2, 0))
-    return _cut(reshape(found, shape=(outputs, inputs, parts * PART)), 2, taps)
+    return _cut(reshape(found, shape=(outputs, inputs, parts * part_of(wide))), 2, taps)
 
 
 def _is_faster(x: tuple[int, ...], g: tuple[int, ...], taps: int, dilation: int) -> bool:
-    """As in layout_winograd_weight.py, for tiles of 12 results and parts of nine taps."""
-    inputs, outputs, parts = x[1], g[1], -(-taps // PART)
+    """As in layout_winograd_weight.py, for tiles and parts of the kernel."""
+    inputs, outputs, wide = x[1], g[1], columns_for(taps)
+    parts, points = -(-taps // part_of(wide)), POINTS * points_across(wide)
     if min(inputs, outputs) < FEWEST:
         return False
     direct = 2 * taps * g[0] * g[2] * inputs * outputs / FLOPS
-    tiles, pairs = x[0] * tiles_of_line(g[2], dilation) * dilation, parts * inputs * outputs
-    moved = 4 * 2 * LINE_POINTS * (tiles * (parts * inputs + outputs) + pairs)
-    return 2 * LINE_POINTS * tiles * pairs / FLOPS + moved / BYTES < ENOUGH * direct
+    tiles, pairs = x[0] * tiles_of_line(g[2], dilation, wide) * dilation, parts * inputs * outputs
+    moved = 4 * 2 * points * (tiles * (parts * inputs + outputs) + pairs)
+    return 2 * points * tiles * pairs / FLOPS + moved / BYTES < ENOUGH * direct
 
 
-def _kernels(w: Node) -> Node:
-    """w [O, C, taps] as [O, parts * C, 3, 3]."""
+def _kernels(w: Node, wide: int) -> Node:
+    """w [O, C, taps] as [O, parts * C, 3, 3 or 1]."""
     outputs, inputs, taps = w.shape
-    parts = -(-taps // PART)
-    more = parts * PART - taps
+    part = part_of(wide)
+    parts = -(-taps // part)
+    more = parts * part - taps
     if more:
         w = pad(w, low=(0,) * 3, high=(0, 0, more), interior=(0,) * 3, value=0)
-    w = transposed(reshape(w, shape=(outputs, inputs, parts, PART)), (0, 2, 1, 3))
-    return reshape(w, shape=(outputs, parts * inputs, KERNEL, KERNEL))
+    w = transposed(reshape(w, shape=(outputs, inputs, parts, part)), (0, 2, 1, 3))
+    return reshape(w, shape=(outputs, parts * inputs, KERNEL, wide))
 
 
 def _cut(x: Node, axis: int, length: int) -> Node:

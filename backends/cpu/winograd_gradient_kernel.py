@@ -7,10 +7,12 @@ side and store the grid that comes out, one plane per point or tap.
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 from nncomp.ir.loops import Kernel
 from nncomp.ir.ops.winograd import KERNEL, matrices
 from nncomp.ir.ops.winograd_gradient import POINTS, TILE, WINDOWS, points_matrix, tiles_of
+from nncomp.ir.ops.winograd_line import part_of, width_of
 
 from ..llvm import Emitter, Value, vector_type
 from ..reductions import prefix_mask
@@ -130,15 +132,14 @@ def _times(rows) -> Transform:
 class LineKernelsKernel(KernelsKernel):
     """Writes a `line_kernels`: one point less across."""
 
-    across = POINTS - 1
-
     def _vector(self, source: Value, target: Value, mask: Value | None) -> None:
         e, steps = self.e, range(self.size)
-        columns = []
-        for q in range(self.across):
-            column = [self._load(source, (p * self.across + q) * self.plane, mask) for p in steps]
+        columns, wide = [], self.source[0] // POINTS
+        for q in range(wide):
+            column = [self._load(source, (p * wide + q) * self.plane, mask) for p in steps]
             columns.append(self.transform(e, column))
-        rows = _times(tuple(zip(*matrices(TILE).kernel[:-1], strict=True)))
+        kernel = matrices(TILE).kernel[:-1] if wide > 1 else ((Fraction(1),),)
+        rows = _times(tuple(zip(*kernel, strict=True)))
         results = [x for row in zip(*columns, strict=True) for x in rows(e, list(row))]
         for number, result in enumerate(results):
             self._store(target, number * self.plane, result, mask)
@@ -151,8 +152,8 @@ class LinePointsKernel:
         self.e, self.kernel, self.lanes = e, kernel, lanes
         self.attrs = kernel.extra.geometry
         self.source, (_, self.units, self.wide) = (b.type.shape for b in kernel.buffers)
-        side = self.attrs["side"]
-        self.size = WINDOWS[side], (POINTS - 1 if side == "data" else KERNEL)
+        side, self.step = self.attrs["side"], self.attrs["columns"]
+        self.size = WINDOWS[side], width_of(self.step) if side == "data" else self.step
         if side == "data":
             self.down = lambda e, values: transform_data(e, TILE, values)
             self.across = lambda e, values: transform_data(e, TILE, [*values, values[-1]])[:-1]
@@ -160,6 +161,8 @@ class LinePointsKernel:
             matrix = points_matrix(side)
             self.down = _times(matrix)
             self.across = _times(tuple(row[:KERNEL] for row in matrix[:-1]))
+        if self.step == 1:
+            self.across = lambda e, values: values
 
     def write(self) -> None:
         e, (images, length, channels) = self.e, self.source
@@ -167,7 +170,7 @@ class LinePointsKernel:
         zeros = self._zeros()
         dilation, parts = self.attrs["dilation"], self.attrs["parts"]
         tiles = self.units // max(images * dilation, 1)
-        step = TILE * KERNEL * dilation
+        step = TILE * self.step * dilation
         with e.loop(Value("%begin", "i64"), Value("%end", "i64"), hint="unit") as unit:
             image, tile, phase = unravel(e, unit.index, [images, tiles, dilation])
             first = add(e, add(e, mul(e, tile, step), phase), -self.attrs["low"])
@@ -175,7 +178,7 @@ class LinePointsKernel:
             target = e.gep("float", y, value(mul(e, unit.index, self.wide)), "to")
 
             def part(number: Index) -> None:
-                begin = add(e, first, mul(e, number, KERNEL**2 * dilation))
+                begin = add(e, first, mul(e, number, part_of(self.step) * dilation))
                 pixels = [self._pixel(x, zeros, base, begin, k) for k in range(self.reach)]
                 to = e.gep("float", target, value(mul(e, number, channels)), "to")
                 self._vectors(pixels, to)
@@ -184,7 +187,7 @@ class LinePointsKernel:
 
     @property
     def reach(self) -> int:
-        return KERNEL * (self.size[0] - 1) + self.size[1]
+        return self.step * (self.size[0] - 1) + self.size[1]
 
     def _zeros(self) -> Value:
         name, type = f"@{self.kernel.name}_zeros", f"[{self.source[2]} x float]"
@@ -210,7 +213,7 @@ class LinePointsKernel:
         at = value(mul(e, number, self.lanes))
         columns = []
         for q in range(wide):
-            column = [self._load(pixels[KERNEL * p + q], at, mask) for p in range(high)]
+            column = [self._load(pixels[self.step * p + q], at, mask) for p in range(high)]
             columns.append(self.down(e, column))
         rows = (self.across(e, list(row)) for row in zip(*columns, strict=True))
         for k, result in enumerate(x for row in rows for x in row):

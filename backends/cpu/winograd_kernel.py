@@ -294,15 +294,17 @@ class WeightKernel:
             each(e, 0, self.panel // self.width, vector, "vector")
 
     def _vector(self, source: Value, target: Value, n: Index, at: Index, mask) -> None:
-        e, size = self.e, self.tile + 2
-        w = [[self._load(source, n, 3 * r + s, mask) for r in range(3)] for s in range(3)]
+        e, size, wide = self.e, self.tile + 2, self.source[1]
+        w = [[self._load(source, n, wide * r + s, mask) for r in range(3)] for s in range(wide)]
         columns = [transform_kernel(e, self.tile, column) for column in w]
         stride = self.target[1] * self.target[2] * self.panel
         to = e.gep("float", target, value(at), "to")
         for i, row in enumerate(zip(*columns, strict=True)):
-            for j, v in enumerate(transform_kernel(e, self.tile, list(row))):
+            points = transform_kernel(e, self.tile, list(row)) if wide > 1 else row
+            for j, v in enumerate(points):
                 v = e.convert("fptrunc", v, "float")
-                e.store(v, e.gep("float", to, (i * size + j) * stride), SIZE)
+                number = i * size + j if wide > 1 else i
+                e.store(v, e.gep("float", to, number * stride), SIZE)
 
     def _load(self, source: Value, n: Index, tap: int, mask: Value | None) -> Value:
         e, type = self.e, vector_type("float", self.width)

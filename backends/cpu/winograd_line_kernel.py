@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nncomp.ir.loops import Slide
-from nncomp.ir.ops.winograd import KERNEL
-from nncomp.ir.ops.winograd_line import PART
+from nncomp.ir.ops.winograd_line import part_of, width_of
 
 from ..llvm import Value, vector_type
 from .contract_index import Index, add, each, mul, unravel, value
@@ -34,7 +33,7 @@ class WinogradLineKernel(WinogradKernel):
     @property
     def _step(self) -> int:
         """Results of a tile."""
-        return self.shape.tile * KERNEL
+        return self.shape.tile * self.shape.wide
 
     # -- V: the data at the points -----------------------------------------------------------
 
@@ -56,7 +55,8 @@ class WinogradLineKernel(WinogradKernel):
         _, length, channels = shape.line
         image, down, phase = unravel(e, tile, shape.grid)
         (first,) = self._corner(down, phase)
-        first = add(e, add(e, first, mul(e, part, PART * shape.dilation)), -shape.low)
+        step = part_of(shape.wide) * shape.dilation
+        first = add(e, add(e, first, mul(e, part, step)), -shape.low)
         base = mul(e, image, length * channels)
         source = self.pointers[self.extra.a.slot]
         for k in range(shape.reach):
@@ -68,16 +68,16 @@ class WinogradLineKernel(WinogradKernel):
 
     def _transform_vector(self, target: Value, c: Index, mask: Value | None) -> None:
         e, shape = self.e, self.shape
-        wide = shape.size - 1
         columns = []
-        for x in range(wide):
-            column = [self._element(KERNEL * r + x, c, mask) for r in range(shape.size)]
+        for x in range(width_of(shape.wide)):
+            column = [self._element(shape.wide * r + x, c, mask) for r in range(shape.size)]
             columns.append(transform_data(e, shape.tile, column))
         to = e.gep("float", target, value(c), "to")
         for i, row in enumerate(zip(*columns, strict=True)):
-            points = transform_data(e, shape.tile, [*row, row[-1]])[:wide]  # no use of the last
-            for j, v in enumerate(points):
-                e.store(v, e.gep("float", to, (i * shape.size + j) * shape.v_point), SIZE)
+            if shape.wide > 1:  # the point at infinity, and so the last number, has no use
+                row = transform_data(e, shape.tile, [*row, row[-1]])[:-1]
+            for j, v in enumerate(row):
+                e.store(v, e.gep("float", to, (i * shape.rank + j) * shape.v_point), SIZE)
 
     def _element(self, k: int, c: Index, mask: Value | None) -> Value:
         e, type = self.e, vector_type("float", self.width)
@@ -90,22 +90,24 @@ class WinogradLineKernel(WinogradKernel):
     # -- M: the products, and results ----------------------------------------------------------
 
     def _point(self, batch: list[Value]) -> Index:
-        return add(self.e, mul(self.e, batch[0], self.shape.size), batch[1])
+        return add(self.e, mul(self.e, batch[0], self.shape.rank), batch[1])
 
     def _finish_vector(self, source: Value, at: Index, n: Index, mask, image, corner) -> None:
         e, shape = self.e, self.shape
         source = e.gep("float", source, value(at), "from")
-        type, size = vector_type("float", self.width), shape.size
+        type, steps = vector_type("float", self.width), range(shape.size)
         columns = []
-        for x in range(size - 1):
-            places = (e.gep("float", source, (i * size + x) * shape.m_point) for i in range(size))
+        for x in range(shape.across):
+            offsets = [(i * shape.rank + x) * shape.m_point for i in steps]
+            places = [e.gep("float", source, offset) for offset in offsets]
             loaded = [e.load(type, place, SIZE, "m") for place in places]
             columns.append(transform_result(e, shape.tile, loaded))
         finish = self._call_finisher if self.is_long else self._finish
         for i, row in enumerate(zip(*columns, strict=True)):
-            results = transform_result(e, shape.tile, [*row, row[-1]])[:KERNEL]
-            for j, v in enumerate(results):
-                k = KERNEL * i + j
+            if shape.wide > 1:
+                row = transform_result(e, shape.tile, [*row, row[-1]])[: shape.wide]
+            for j, v in enumerate(row):
+                k = shape.wide * i + j
                 where = [value(image), value(add(e, corner[0], k * shape.dilation))]
 
                 def write(where: list[Value] = where, v: Value = v) -> None:

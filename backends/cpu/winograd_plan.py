@@ -119,6 +119,11 @@ class WinogradPlan:
         return prod(self.grid) * self.points * self.image[3] * self.n
 
     @property
+    def used_points(self) -> int:
+        """Points that products are made at."""
+        return self.points
+
+    @property
     def point_dims(self) -> tuple[Dim, ...]:
         """Extents and strides of the points in V and in the kernels."""
         return (Dim(self.points, self.v_point, self.panel * self.image[3] * self.panels),)
@@ -157,12 +162,16 @@ def choose(x_shape, n: int, padding, known: bool, target: Target) -> WinogradPla
     None where the direct sum is as fast. `known`: the kernels' transform is computed once for many
     calls, not in each.
     """
-    panel, image = panel_width(target, "float", n), tuple(x_shape)
-    whole = Blocking(1, 1, 1, 1)
-    plans = [blocked(WinogradPlan(tile, padding, image, n, panel, whole)) for tile in PAIRS]
+    plans = [plan_with(tile, tuple(x_shape), n, padding, target) for tile in PAIRS]
     best = min(plans, key=lambda plan: estimate(plan, known, target))
     worth = estimate(best, known, target) < GAIN * direct(best, target)
     return best if worth and min(best.image[3], n) >= FEW else None
+
+
+def plan_with(tile: int, image, n: int, padding, target: Target) -> WinogradPlan:
+    """The plan with tiles of `tile` results a side."""
+    panel = panel_width(target, "float", n)
+    return blocked(WinogradPlan(tile, padding, image, n, panel, Blocking(1, 1, 1, 1)))
 
 
 def estimate(plan: WinogradPlan, known: bool, target: Target) -> float:
@@ -175,7 +184,7 @@ def estimate(plan: WinogradPlan, known: bool, target: Target) -> float:
     channels, size = plan.image[3], plan.points * plan.image[3] * plan.n
     vectors = -(-channels // lanes) + -(-plan.n // lanes)
     products = channels * -(-plan.n // lanes)
-    busy = prod(plan.grid) * plan.points * (products + 6 * vectors)
+    busy = prod(plan.grid) * plan.used_points * (products + 6 * vectors)
     if not known:
         busy += size / lanes * 10
     return overlapped(busy, 4 * size * (1 if known else 3))

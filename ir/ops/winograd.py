@@ -79,22 +79,27 @@ def points_of(tile: int) -> int:
 
 @op
 class winograd_weight(Op):
-    """Kernels w [3, 3, C, O] at the points, in panels: [(tile + 2)^2, ceil(O / panel), C, panel].
+    """Kernels w [3, 3, C, O] at the points, in panels: [(tile + 2)^2, ceil(O / panel), C, panel];
+    w [3, 1, C, O], for one axis alone, at tile + 2 points.
     """
 
     differentiable = False
 
     def type(w, *, tile, panel):
         require(
-            tile in PAIRS and panel > 0 and len(w.shape) == 4 and w.shape[:2] == (KERNEL, KERNEL),
-            f"winograd_weight: takes a tile of 2 or 4 and w [3, 3, C, O], got tile={tile} and {w}",
-        )
+            tile in PAIRS and panel > 0 and len(w.shape) == 4
+            and w.shape[:2] in ((KERNEL, KERNEL), (KERNEL, 1)),
+            f"winograd_weight: takes a tile of 2 or 4 and w [3, 3 or 1, C, O], got tile={tile} and "
+            f"{w}",
+        )  # fmt: skip
         channels, columns = w.shape[2:]
-        return TensorType((points_of(tile), -(-columns // panel), channels, panel), w.dtype)
+        points = points_of(tile) if w.shape[1] > 1 else tile + KERNEL - 1
+        return TensorType((points, -(-columns // panel), channels, panel), w.dtype)
 
     def eval(w, *, tile, panel):
         kernel = as_array(matrices(tile).kernel)
-        u = np.einsum("ir,rsco,js->ijco", kernel, w.astype(np.float64), kernel, optimize=True)
+        across = kernel if w.shape[1] > 1 else np.ones((1, 1))
+        u = np.einsum("ir,rsco,js->ijco", kernel, w.astype(np.float64), across, optimize=True)
         channels, columns = w.shape[2:]
         panels = -(-columns // panel)
         u = np.pad(u.reshape(-1, channels, columns), ((0, 0), (0, 0), (0, -columns % panel)))

@@ -70,7 +70,7 @@ def forced(monkeypatch, tile: int) -> None:
     monkeypatch.setenv("NNCOMP_CACHE", "0")  # a stored program may be of another tile
 
     def choose(x_shape, n, padding, known, target):
-        return winograd_plan._blocked(tile, tuple(x_shape), n, padding, target)
+        return winograd_plan.plan_with(tile, tuple(x_shape), n, padding, target)
 
     monkeypatch.setattr(layout_winograd, "choose", choose)
 
