@@ -39,7 +39,7 @@ class GradientPrograms:
         if hasattr(self.backend, "before_split"):
             whole = self.backend.before_split(whole)
         self.split = split_backward(whole, len(graph.outputs), len(floats))
-        self.forward = self.backend.compile(self.split.forward)
+        self.forward = _compiled(self.backend, self.split.forward)
         self.passed = [names.index(n) for n in self.split.passed]
         self.floats = floats
         self.cotangents = [floats[i] for i in self.split.cotangents]
@@ -64,7 +64,7 @@ class GradientPrograms:
         """The backward program, compiled when it is first needed."""
         with self._lock:
             if self._backward is None:
-                self._backward = self.backend.compile(self.split.backward)
+                self._backward = _compiled(self.backend, self.split.backward)
             return self._backward
 
     def run_backward(self, node: CallNode, grads: Sequence[Tensor | None]) -> list:
@@ -107,6 +107,14 @@ class GradientPrograms:
             values[y] if given & reached else None
             for y, reached in zip(self.gradients.outputs, self.reached, strict=True)
         ]
+
+
+def _compiled(backend: Any, graph: Graph) -> Any:
+    """A compiled graph whose large results, dropped after each step, take their memory again."""
+    runner = backend.compile(graph)
+    if hasattr(runner, "executable"):
+        runner.executable.keep_results()
+    return runner
 
 
 def _cut(owner: Any) -> Graph:
@@ -154,6 +162,11 @@ class CallNode(TapeNode):
     def keep(self, kept: list[np.ndarray], key: list[np.ndarray]) -> None:
         """Take what the forward program left for the backward one, and the random key."""
         self.kept, self.key = kept, key
+
+    @property
+    def makes_own(self) -> bool:  # type: ignore[override]
+        """Compiled code writes each gradient into an array of its own; interpreters may not."""
+        return hasattr(self.programs.backward, "executable")
 
     def name(self) -> str:
         return "CompiledBackward"

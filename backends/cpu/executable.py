@@ -12,6 +12,7 @@ from nncomp.ir.types import TensorType
 from .entry import pointer_writer
 from .jit import Library, compile_many, link
 from .pool import get_pool, runtime_symbols
+from .result_memory import ResultMemory, can_count
 from .target import Target
 from .threads import get_num_threads
 
@@ -36,6 +37,7 @@ class Executable:
         self.output_types = outputs  # None: the result updates an input in place
         self.entry = library.address("run")
         self._idle: list[Frame] = []
+        self.memory: ResultMemory | None = None
 
     _nothing = np.empty(0, np.uint8)
     empty = staticmethod(np.empty)  # makes the arrays of results
@@ -61,8 +63,15 @@ class Executable:
         """End the use of a frame."""
         self._idle.append(frame)
 
+    def keep_results(self) -> None:
+        """Take the memory of large results again in the next call, if nobody uses it any more."""
+        if can_count():
+            self.memory = ResultMemory()
+
     def new_results(self) -> list:
         """Memory for the results; None for those that update an input."""
+        if self.memory is not None:
+            return self.memory.take(self.output_types)
         return [
             None if type is None else self.empty(type.shape, type.dtype.numpy)
             for type in self.output_types
