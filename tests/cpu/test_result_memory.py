@@ -107,3 +107,12 @@ def test_one_weight_used_inside_and_outside():
     (expected,) = nncomp.autograd.grad(net(x).sum(), net[0].weight)
     (compiled(x).sum() + 2 * net[0].weight.sum()).backward()
     assert np.allclose(net[0].weight.grad.numpy(), expected.numpy() + 2, rtol=1e-4, atol=1e-5)
+
+
+def test_equal_gradients_have_memory_of_their_own():
+    nncomp.manual_seed(0)
+    a, b, g = (nncomp.randn(600, 600, requires_grad=i < 2) for i in range(3))
+    nncomp.compile(lambda x, y: x + y)(a, b).backward(g)
+    value = g.numpy().copy()
+    a.grad.zero_()
+    assert np.array_equal(b.grad.numpy(), value) and np.array_equal(g.numpy(), value)
