@@ -241,16 +241,13 @@ class Specialization:
             binding.before_writes(tensors)
         arrays = binding.arrays(tensors)
         prepared = () if self.prepared is None else self.prepared.arrays(arrays)
-        if node is None or self.gradient is None:
-            values = self.runner(arrays, prepared, self.threads)
-        else:
-            values = self.gradient.run_forward(arrays, self.threads, node)
+        values = self.runner(arrays, prepared, self.threads)
         if binding.updated:
             binding.after_writes(tensors, arrays)
             values = [v for v in values if v is not None]
         results = wrap_all(values[: len(self.types)], self.types)
         if node is not None:
-            node.key = arrays[len(tensors) :]  # the random key
+            node.keep(values[len(self.types) :], arrays[len(tensors) :])
             for number, y in enumerate(results[: self.traced.n_results]):
                 if self.traced.requires_grad[number]:
                     y._grad_fn, y._output_nr, y._requires_grad = node, number, True

@@ -18,7 +18,6 @@ from .autograd.saved import save
 from .autograd.tape import FREED, TapeNode, edge_of, zeros_of
 from .ir import ops
 from .ir.graph import Graph, Node, build_node, toposort
-from .kept_memory import Kept, KeptMemory
 from .tensor import Tensor
 
 
@@ -40,11 +39,7 @@ class GradientPrograms:
         if hasattr(self.backend, "before_split"):
             whole = self.backend.before_split(whole)
         self.split = split_backward(whole, len(graph.outputs), len(floats))
-        self.forward = self.backend.compile(self.split.forward)
-        self.kept: KeptMemory | None = None
-        if hasattr(self.forward, "executable"):  # others make the arrays of results themselves
-            last = len(self.split.forward.outputs) - self.split.kept
-            self.kept = KeptMemory([n.type for n in self.split.forward.outputs[last:]])
+        self.forward = _compiled(self.backend, self.split.forward)
         self.passed = [names.index(n) for n in self.split.passed]
         self.floats = floats
         self.cotangents = [floats[i] for i in self.split.cotangents]
@@ -69,21 +64,8 @@ class GradientPrograms:
         """The backward program, compiled when it is first needed."""
         with self._lock:
             if self._backward is None:
-                self._backward = self.backend.compile(self.split.backward)
+                self._backward = _compiled(self.backend, self.split.backward)
             return self._backward
-
-    def run_forward(self, arrays: list, threads: int | None, node: CallNode) -> list:
-        """The results of the forward program; what it keeps goes to `node`."""
-        if self.kept is None:
-            values = self.forward(arrays, (), threads)
-            count = len(values) - self.split.kept
-            node.kept = values[count:]
-            return values[:count]
-        node.memory = self.kept.take()
-        node.kept = node.memory.arrays
-        count = len(node.kept)
-        values = self.forward(arrays, (), threads, last=node.kept)
-        return values[: len(values) - count]
 
     def run_backward(self, node: CallNode, grads: Sequence[Tensor | None]) -> list:
         """The gradients of the inputs in `wrt`; None for those that no given cotangent reaches."""
@@ -127,6 +109,14 @@ class GradientPrograms:
         ]
 
 
+def _compiled(backend: Any, graph: Graph) -> Any:
+    """A compiled graph whose large results, dropped after each step, take their memory again."""
+    runner = backend.compile(graph)
+    if hasattr(runner, "executable"):
+        runner.executable.keep_results()
+    return runner
+
+
 def _cut(owner: Any) -> Graph:
     """The graph with `detach` on plain outputs that no gradient may be asked for."""
     graph, outputs, number = owner.graph, [], 0
@@ -156,7 +146,7 @@ def _contiguous(array: np.ndarray) -> np.ndarray:
 class CallNode(TapeNode):
     """The tape's node for one call of a compiled program."""
 
-    __slots__ = ("programs", "saved", "types", "kept", "key", "memory")
+    __slots__ = ("programs", "saved", "types", "kept", "key")
 
     def __init__(self, programs: GradientPrograms, tensors: Sequence[Tensor]):
         edges = [edge_of(tensors[i]) for i in programs.wrt]
@@ -164,12 +154,19 @@ class CallNode(TapeNode):
         self.programs = programs
         self.saved: Any = [save(x) for x in tensors]
         self.types = [x._type for x in tensors]
-        self.kept: Sequence[np.ndarray] = ()
-        self.memory: Kept | None = None
         written = set(programs.binding.updated)
         for i in programs.read:
             if i in written:
                 self.saved[i].keep()
+
+    def keep(self, kept: list[np.ndarray], key: list[np.ndarray]) -> None:
+        """Take what the forward program left for the backward one, and the random key."""
+        self.kept, self.key = kept, key
+
+    @property
+    def makes_own(self) -> bool:  # type: ignore[override]
+        """Compiled code writes each gradient into an array of its own; interpreters may not."""
+        return hasattr(self.programs.backward, "executable")
 
     def name(self) -> str:
         return "CompiledBackward"
@@ -183,6 +180,3 @@ class CallNode(TapeNode):
 
     def release(self) -> None:
         self.saved, self.kept = FREED, ()
-        memory, self.memory = self.memory, None
-        if memory is not None and self.programs.kept is not None:
-            self.programs.kept.give_back(memory)

@@ -498,8 +498,12 @@ def test_pack_choice():
     assert not wants_packed(matmul(4, 1024, 4096), AVX512)
     assert not wants_packed(matmul(512, 512, 512), AVX512)
     assert wants_packed(matmul(2048, 512, 2048), AVX512)
+    assert wants_packed(matmul(196, 768, 3072), AVX512)
+    assert wants_packed(matmul(196, 3072, 768), AVX512)
+    assert not wants_packed(matmul(96, 3072, 768), AVX512)
     assert not wants_packed(matmul(2048, 512, 512), AVX512)
-    assert not wants_packed(matmul(512, 512, 2048), AVX512)
+    assert wants_packed(matmul(512, 512, 2048), AVX512)
+    assert not wants_packed(matmul(512, 256, 2048), AVX512)
     assert not wants_packed(matmul(512, 1024, 4096, panel=32), AVX512)
 
 

@@ -119,21 +119,15 @@ class Runner:
         return run_parts(self.prepared.executable, inner, self.prepared.written, part_done)
 
     def __call__(
-        self,
-        arrays: Sequence[np.ndarray],
-        prepared=(),
-        threads: int | None = None,
-        last: Sequence[np.ndarray] = (),
+        self, arrays: Sequence[np.ndarray], prepared=(), threads: int | None = None
     ) -> list:
         """New result arrays; updates of inputs are written into them and give None.
-
-        The last results are written into the arrays `last`, which must not be inputs.
 
         IndexError, before anything is written, for an index tensor that points outside its axis.
         """
         if self.checker is not None:
             raise_wrong(self.checks, self.checker(arrays, (), threads))
-        return self.executable([*arrays, *prepared], threads, last)
+        return self.executable([*arrays, *prepared], threads)
 
 
 def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runner:

@@ -212,16 +212,16 @@ def wants_packed(contraction: Contraction, target: Target) -> bool:
     spec = contraction
     steps = [d.dim.b for d in merge(spec.k) if d.dim.extent > 1]
     # Rows of b a page apart are slow to walk down, and they crowd into few sets of the cache: the
-    # loss is 5 % for short columns, 25 % for long ones and up to 90 % where b comes from far, and
-    # the copy costs as much as some 50 rows. Nearer rows lose 3 to 6 % on a long walk, or where
-    # they crowd in the second-level cache.
+    # loss is 5 % for short columns, up to 50 % for long ones and up to 90 % where b comes from far,
+    # and the copy costs as much as some 40 rows. Nearer rows lose as much where they crowd in the
+    # second-level cache, and 3 to 6 % on a long walk.
     apart = abs(steps[-1]) * SIZES[spec.b_type] if steps else 0
     if apart < PAGE:
         crowded = apart >= PAGE // 2 and apart * spec.depth >= 2 * SECOND_CACHE
         is_long = apart >= PAGE // 4 and spec.depth >= 1024
-        return not spec.panel and (crowded or is_long) and spec.rows >= 1024
+        return not spec.panel and (crowded or is_long) and spec.rows >= (160 if crowded else 1024)
     large = spec.n * spec.depth * SIZES[spec.b_type] >= LARGE
-    rows = 96 if large else 256 if spec.depth > 1024 else 1024
+    rows = 96 if large else 160 if spec.depth >= 512 else 1024
     return not spec.panel and spec.rows >= rows
 
 

@@ -12,6 +12,7 @@ from nncomp.ir.types import TensorType
 from .entry import pointer_writer
 from .jit import Library, compile_many, link
 from .pool import get_pool, runtime_symbols
+from .result_memory import ResultMemory, can_count
 from .target import Target
 from .threads import get_num_threads
 
@@ -36,20 +37,15 @@ class Executable:
         self.output_types = outputs  # None: the result updates an input in place
         self.entry = library.address("run")
         self._idle: list[Frame] = []
+        self.memory: ResultMemory | None = None
 
     _nothing = np.empty(0, np.uint8)
     empty = staticmethod(np.empty)  # makes the arrays of results
 
-    def __call__(
-        self,
-        arrays: Sequence[np.ndarray],
-        threads: int | None = None,
-        last: Sequence[np.ndarray] = (),
-    ) -> list:
-        """New output arrays (None for in-place updates), the last ones those of the caller; all
-        arrays must be C-contiguous."""
+    def __call__(self, arrays: Sequence[np.ndarray], threads: int | None = None) -> list:
+        """New output arrays (None for in-place updates); `arrays` must be C-contiguous."""
         frame = self.take_frame()
-        outputs = [*self.new_results(len(last)), *last]
+        outputs = self.new_results()
         self.point(frame, arrays, outputs)
         count = (threads or get_num_threads()) if self.is_parallel else 1
         get_pool().run(self.entry, frame.address, count)
@@ -67,12 +63,18 @@ class Executable:
         """End the use of a frame."""
         self._idle.append(frame)
 
-    def new_results(self, given: int = 0) -> list:
-        """Memory for the results but the last ones, if these are given; None for those that update
-        an input."""
-        types = self.output_types[: len(self.output_types) - given]
+    def keep_results(self) -> None:
+        """Take the memory of large results again in the next call, if nobody uses it any more."""
+        if can_count():
+            self.memory = ResultMemory()
+
+    def new_results(self) -> list:
+        """Memory for the results; None for those that update an input."""
+        if self.memory is not None:
+            return self.memory.take(self.output_types)
         return [
-            None if type is None else self.empty(type.shape, type.dtype.numpy) for type in types
+            None if type is None else self.empty(type.shape, type.dtype.numpy)
+            for type in self.output_types
         ]
 
     def point(self, frame: Frame, inputs: Sequence[np.ndarray], results: list) -> None:

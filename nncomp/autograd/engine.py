@@ -45,6 +45,7 @@ class _Backward:
         self.keep = keep
         self.heap: list[tuple[int, TapeNode]] = []
         self.buffers: dict[TapeNode, list] = {}
+        self.own: dict[TapeNode, Any] = {}  # gradients of leaves that need no copy
         self.found: dict[Edge, Any] = {}
         self.targets = None if targets is None else set(targets)
         self.needed = None if targets is None else _leading_to({t[0] for t in targets}, roots)
@@ -72,10 +73,12 @@ class _Backward:
 
     def _leaf(self, node: AccumulateGrad, grad: Any) -> None:
         variable = node.variable
+        seen = node.tensor_hooks or node.prehooks or node.retained or variable._backward_hooks
+        is_own = self.own.pop(node, None) is grad and not seen
         if variable._backward_hooks:
             grad = call_tensor_hooks(variable._backward_hooks, grad)
         if self.targets is None:
-            accumulate(variable, grad)
+            accumulate(variable, grad, is_own)
             for hook in tuple((variable._post_hooks or {}).values()):
                 hook(variable)
         elif (node, 0) in self.targets:
@@ -97,9 +100,12 @@ class _Backward:
             results = _after(node, results, grads)
         if not self.keep:
             node.release()
+        is_own = node.makes_own and not node.hooks and not state.grad_enabled
         for edge, grad, want in zip(node.edges, results, wanted, strict=True):
             if want and grad is not None:
                 self.add(edge, grad)
+                if is_own and isinstance(edge[0], AccumulateGrad):
+                    self.own[edge[0]] = grad
 
 
 def _leading_to(targets: set[TapeNode], roots: list[Edge]) -> set[TapeNode]:
@@ -173,8 +179,11 @@ def readable(grad: Any) -> Any:
     return grad
 
 
-def accumulate(variable: Any, grad: Any) -> None:
-    """Add a gradient to `variable.grad`; in place unless the pass is recorded, as torch does."""
+def accumulate(variable: Any, grad: Any, is_own: bool = False) -> None:
+    """Add a gradient to `variable.grad`; in place unless the pass is recorded, as torch does.
+
+    A first gradient is copied, unless it `is_own`: made for this variable alone.
+    """
     if state.tracer is not None:
         state.tracer.remember(variable)
     grad = beside(grad, variable)
@@ -185,7 +194,7 @@ def accumulate(variable: Any, grad: Any) -> None:
             "to None first"
         )
     if old is None:
-        variable._grad = separate(grad)
+        variable._grad = grad if is_own else separate(grad)
     elif state.grad_enabled or state.tracer is not None:
         variable._grad = ops.add(old, grad)
     else:

@@ -43,6 +43,7 @@ class TapeNode:
         "edges", "sequence", "n_results", "hooks", "prehooks", "tensor_hooks", "retained",
         "metadata", "__weakref__",
     )  # fmt: skip
+    makes_own = False  # whether each gradient from `run` has memory that nobody else reads
 
     def __init__(self, edges: Sequence[Edge | None], n_results: int = 1):
         self.edges = edges

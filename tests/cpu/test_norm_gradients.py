@@ -1,4 +1,4 @@
-"""Gradients of norms: few kernels, one pass over memory for all sums, the same bits on any threads."""
+"""Gradients of norms: few kernels, one pass over memory for all sums, the same bits always."""
 
 from __future__ import annotations
 
