@@ -12,7 +12,7 @@ cheaper to build than objects (docs/performance.md), and it knows every type LLV
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
@@ -316,6 +316,32 @@ def module_text(functions: list[str], emitters: list[Emitter], attributes: str =
     return "\n\n".join(
         ["\n".join(declarations.values()), *functions, f"attributes #0 = {{ {attributes} }}", ""]
     )
+
+
+def joined(texts: Sequence[str], most: int = 16) -> list[str]:
+    """Modules of up to `most` modules of `module_text`, all with the same attributes: LLVM takes
+    as long to begin and end a module as to compile a small function."""
+    modules: list[str] = []
+    for begin in range(0, len(texts), most):
+        known: dict[str, str] = {}
+        functions: list[str] = []
+        attributes = ""
+        for text in texts[begin : begin + most]:
+            head, *parts, attributes, _ = text.split("\n\n")
+            lines = {_symbol(line): line for line in head.split("\n") if line}
+            if any(known.get(symbol, line) != line for symbol, line in lines.items()):
+                modules.append(text)  # a constant of its own under a name that others use
+                continue
+            known |= lines
+            functions += parts
+        if functions:
+            modules.append("\n\n".join(["\n".join(known.values()), *functions, attributes, ""]))
+    return modules
+
+
+def _symbol(line: str) -> str:
+    """What a declaration declares: `declare float @f(float)`, `@x = private constant ...`."""
+    return line[line.index("@") :].split("(", 1)[0].split(" ", 1)[0]
 
 
 def _fold(opcode: str, a: Value, b: Value) -> Value | None:

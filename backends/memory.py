@@ -29,7 +29,7 @@ def _to_store(e: Emitter, value: Value, dtype) -> Value:
 def address(e: Emitter, dtype, base: Value, offset: Value) -> Value:
     """Of element `offset`; a vector of offsets gives a vector of addresses."""
     element = memory_type(dtype.name)
-    if offset.lanes:
+    if offset.type != "i64":  # lanes, or the narrow indices of another target
         type = vector_type("ptr", offset.lanes)
         return e.pure(type, f"getelementptr {element}, {base}, {offset}", "p")
     at, constant = e.apart(offset)  # the constant becomes part of the instruction that reads

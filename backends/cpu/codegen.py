@@ -13,7 +13,7 @@ from nncomp.ir.program import LoopStep, Program, Step
 
 from ..expressions import Isa
 from ..half import EmitterWithoutHalf
-from ..llvm import Emitter, module_text
+from ..llvm import Emitter, joined, module_text
 from ..map_kernel import MapKernel
 from ..panel_copy import PanelCopyKernel, make_copy_schedule
 from ..rows_kernel import RowsKernel
@@ -189,16 +189,23 @@ def program_modules(
     functions of their own beside `run`. Kernels of a program that `runs_once` are rather compiled
     than run fast.
     """
-    codes, texts, members = {}, [], []
+    codes, texts, members, brief = {}, [], [], []
     for kernel in program.kernels():
         code = pack_code(kernel, target) if runs_once else None
         code = codes[kernel.name] = code or kernel_code(kernel, target)
         if code.member:
             members.append(code.member)
             continue
+        if runs_once and _is_brief(code):
+            brief.append(code.text)
+            continue
         texts.append(code.text)
         if made is not None:
-            made(code.text, QUICK if runs_once and _is_brief(code) else KERNELS)
+            made(code.text, KERNELS)
+    for text in joined(brief):
+        texts.append(text)
+        if made is not None:
+            made(text, QUICK)
     if members:
         texts.append(pack_module(members, attributes(target)))
         if made is not None:

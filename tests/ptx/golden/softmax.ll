@@ -2,6 +2,7 @@ declare i32 @llvm.nvvm.read.ptx.sreg.tid.x()
 declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
 declare float @llvm.nvvm.shfl.sync.bfly.f32(i32, float, i32, i32)
 declare <4 x float> @llvm.fma.v4f32(<4 x float>, <4 x float>, <4 x float>)
+declare <4 x float> @llvm.arithmetic.fence.v4f32(<4 x float>)
 
 define ptx_kernel void @div_7c47e27f542cb33b(ptr noalias readonly %b0, ptr noalias %b1) #0 {
 entry:
@@ -59,101 +60,93 @@ entry:
   %s.52 = select i1 %v.51, float %shfl.50, float %s.49
   %v.53 = fcmp uno float %shfl.50, %shfl.50
   %s.54 = select i1 %v.53, float %shfl.50, float %s.52
-  %in.55 = icmp ult i32 %q.5, 16
-  %unit.56 = select i1 %in.55, i32 %q.5, i32 15
-  %base.57 = mul i32 %unit.56, 4
-  %x.58 = mul i32 %row.6, 64
-  %x.59 = add i32 %x.58, %base.57
-  %p.60 = getelementptr float, ptr %b0, i32 %x.59
-  %l.61 = load <4 x float>, ptr %p.60, align 16
-  %b.62 = insertelement <4 x float> poison, float %s.54, i64 0
-  %b.63 = shufflevector <4 x float> %b.62, <4 x float> poison, <4 x i32> zeroinitializer
-  %v.64 = fsub <4 x float> %l.61, %b.63
-  %v.65 = fcmp ogt <4 x float> %v.64, splat (float 0x4056800000000000)
-  %s.66 = select <4 x i1> %v.65, <4 x float> splat (float 0x4056800000000000), <4 x float> %v.64
-  %v.67 = fcmp olt <4 x float> %s.66, splat (float 0xC05A000000000000)
-  %s.68 = select <4 x i1> %v.67, <4 x float> splat (float 0xC05A000000000000), <4 x float> %s.66
-  %f.69 = call <4 x float> @llvm.fma.v4f32(<4 x float> %s.68, <4 x float> splat (float 0x3FF7154760000000), <4 x float> splat (float 0x4168001FC0000000))
-  %v.70 = fsub <4 x float> %f.69, splat (float 0x4168001FC0000000)
-  %f.71 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v.70, <4 x float> splat (float 0xBFE62E4000000000), <4 x float> %s.68)
-  %f.72 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v.70, <4 x float> splat (float 0xBEB7F7D1C0000000), <4 x float> %f.71)
-  %c.73 = bitcast <4 x float> %f.69 to <4 x i32>
-  %f.74 = call <4 x float> @llvm.fma.v4f32(<4 x float> splat (float 0x3F56D83AE0000000), <4 x float> %f.72, <4 x float> splat (float 0x3F81241180000000))
-  %f.75 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.74, <4 x float> %f.72, <4 x float> splat (float 0x3FA5554B80000000))
-  %f.76 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.75, <4 x float> %f.72, <4 x float> splat (float 0x3FC5554880000000))
-  %f.77 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.76, <4 x float> %f.72, <4 x float> splat (float 0x3FE0000000000000))
-  %f.78 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.77, <4 x float> %f.72, <4 x float> splat (float 0x3FF0000000000000))
-  %f.79 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.78, <4 x float> %f.72, <4 x float> splat (float 0x3FF0000000000000))
-  %v.80 = shl <4 x i32> %c.73, splat (i32 22)
-  %v.81 = and <4 x i32> %v.80, splat (i32 -8388608)
-  %v.82 = shl <4 x i32> %c.73, splat (i32 23)
-  %v.83 = sub <4 x i32> %v.82, %v.81
-  %c.84 = bitcast <4 x i32> %v.81 to <4 x float>
-  %v.85 = fmul <4 x float> %f.79, %c.84
-  %c.86 = bitcast <4 x i32> %v.83 to <4 x float>
-  %v.87 = fmul <4 x float> %v.85, %c.86
-  %v.88 = fadd <4 x float> splat (float 0x0000000000000000), %v.87
-  %s.89 = select i1 %in.55, <4 x float> %v.88, <4 x float> splat (float 0x0000000000000000)
-  %half.90 = shufflevector <4 x float> %s.89, <4 x float> poison, <2 x i32> <i32 0, i32 1>
-  %half.91 = shufflevector <4 x float> %s.89, <4 x float> poison, <2 x i32> <i32 2, i32 3>
-  %v.92 = fadd <2 x float> %half.90, %half.91
-  %half.93 = shufflevector <2 x float> %v.92, <2 x float> poison, <1 x i32> <i32 0>
-  %half.94 = shufflevector <2 x float> %v.92, <2 x float> poison, <1 x i32> <i32 1>
-  %v.95 = fadd <1 x float> %half.93, %half.94
-  %sum.96 = extractelement <1 x float> %v.95, i64 0
-  %shfl.97 = call float @llvm.nvvm.shfl.sync.bfly.f32(i32 -1, float %sum.96, i32 16, i32 31)
-  %v.98 = fadd float %sum.96, %shfl.97
-  %shfl.99 = call float @llvm.nvvm.shfl.sync.bfly.f32(i32 -1, float %v.98, i32 8, i32 31)
+  %l.55 = load <4 x float>, ptr %p.12, align 16
+  %b.56 = insertelement <4 x float> poison, float %s.54, i64 0
+  %b.57 = shufflevector <4 x float> %b.56, <4 x float> poison, <4 x i32> zeroinitializer
+  %v.58 = fsub <4 x float> %l.55, %b.57
+  %v.59 = fcmp ogt <4 x float> %v.58, splat (float 0x4056800000000000)
+  %s.60 = select <4 x i1> %v.59, <4 x float> splat (float 0x4056800000000000), <4 x float> %v.58
+  %v.61 = fcmp olt <4 x float> %s.60, splat (float 0xC05A000000000000)
+  %s.62 = select <4 x i1> %v.61, <4 x float> splat (float 0xC05A000000000000), <4 x float> %s.60
+  %f.63 = call <4 x float> @llvm.fma.v4f32(<4 x float> %s.62, <4 x float> splat (float 0x3FF7154760000000), <4 x float> splat (float 0x4168001FC0000000))
+  %v.64 = fsub <4 x float> %f.63, splat (float 0x4168001FC0000000)
+  %f.65 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v.64, <4 x float> splat (float 0xBFE62E4000000000), <4 x float> %s.62)
+  %f.66 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v.64, <4 x float> splat (float 0xBEB7F7D1C0000000), <4 x float> %f.65)
+  %c.67 = bitcast <4 x float> %f.63 to <4 x i32>
+  %f.68 = call <4 x float> @llvm.fma.v4f32(<4 x float> splat (float 0x3F56D83AE0000000), <4 x float> %f.66, <4 x float> splat (float 0x3F81241180000000))
+  %f.69 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.68, <4 x float> %f.66, <4 x float> splat (float 0x3FA5554B80000000))
+  %f.70 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.69, <4 x float> %f.66, <4 x float> splat (float 0x3FC5554880000000))
+  %f.71 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.70, <4 x float> %f.66, <4 x float> splat (float 0x3FE0000000000000))
+  %f.72 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.71, <4 x float> %f.66, <4 x float> splat (float 0x3FF0000000000000))
+  %f.73 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.72, <4 x float> %f.66, <4 x float> splat (float 0x3FF0000000000000))
+  %v.74 = shl <4 x i32> %c.67, splat (i32 22)
+  %v.75 = and <4 x i32> %v.74, splat (i32 -8388608)
+  %v.76 = shl <4 x i32> %c.67, splat (i32 23)
+  %v.77 = sub <4 x i32> %v.76, %v.75
+  %c.78 = bitcast <4 x i32> %v.75 to <4 x float>
+  %v.79 = fmul <4 x float> %f.73, %c.78
+  %c.80 = bitcast <4 x i32> %v.77 to <4 x float>
+  %v.81 = fmul <4 x float> %v.79, %c.80
+  %v.82 = fadd <4 x float> splat (float 0x0000000000000000), %v.81
+  %s.83 = select i1 %in.7, <4 x float> %v.82, <4 x float> splat (float 0x0000000000000000)
+  %half.84 = shufflevector <4 x float> %s.83, <4 x float> poison, <2 x i32> <i32 0, i32 1>
+  %half.85 = shufflevector <4 x float> %s.83, <4 x float> poison, <2 x i32> <i32 2, i32 3>
+  %v.86 = fadd <2 x float> %half.84, %half.85
+  %half.87 = shufflevector <2 x float> %v.86, <2 x float> poison, <1 x i32> <i32 0>
+  %half.88 = shufflevector <2 x float> %v.86, <2 x float> poison, <1 x i32> <i32 1>
+  %v.89 = fadd <1 x float> %half.87, %half.88
+  %sum.90 = extractelement <1 x float> %v.89, i64 0
+  %shfl.91 = call float @llvm.nvvm.shfl.sync.bfly.f32(i32 -1, float %sum.90, i32 16, i32 31)
+  %v.92 = fadd float %sum.90, %shfl.91
+  %shfl.93 = call float @llvm.nvvm.shfl.sync.bfly.f32(i32 -1, float %v.92, i32 8, i32 31)
+  %v.94 = fadd float %v.92, %shfl.93
+  %shfl.95 = call float @llvm.nvvm.shfl.sync.bfly.f32(i32 -1, float %v.94, i32 4, i32 31)
+  %v.96 = fadd float %v.94, %shfl.95
+  %shfl.97 = call float @llvm.nvvm.shfl.sync.bfly.f32(i32 -1, float %v.96, i32 2, i32 31)
+  %v.98 = fadd float %v.96, %shfl.97
+  %shfl.99 = call float @llvm.nvvm.shfl.sync.bfly.f32(i32 -1, float %v.98, i32 1, i32 31)
   %v.100 = fadd float %v.98, %shfl.99
-  %shfl.101 = call float @llvm.nvvm.shfl.sync.bfly.f32(i32 -1, float %v.100, i32 4, i32 31)
-  %v.102 = fadd float %v.100, %shfl.101
-  %shfl.103 = call float @llvm.nvvm.shfl.sync.bfly.f32(i32 -1, float %v.102, i32 2, i32 31)
-  %v.104 = fadd float %v.102, %shfl.103
-  %shfl.105 = call float @llvm.nvvm.shfl.sync.bfly.f32(i32 -1, float %v.104, i32 1, i32 31)
-  %v.106 = fadd float %v.104, %shfl.105
-  %in.107 = icmp ult i32 %q.5, 16
-  %unit.108 = select i1 %in.107, i32 %q.5, i32 15
-  br i1 %in.107, label %if.109, label %if_done.110
-if.109:
-  %base.111 = mul i32 %unit.108, 4
-  %x.112 = mul i32 %row.6, 64
-  %x.113 = add i32 %x.112, %base.111
-  %p.114 = getelementptr float, ptr %b0, i32 %x.113
-  %l.115 = load <4 x float>, ptr %p.114, align 16
-  %b.116 = insertelement <4 x float> poison, float %s.54, i64 0
-  %b.117 = shufflevector <4 x float> %b.116, <4 x float> poison, <4 x i32> zeroinitializer
-  %v.118 = fsub <4 x float> %l.115, %b.117
-  %v.119 = fcmp ogt <4 x float> %v.118, splat (float 0x4056800000000000)
-  %s.120 = select <4 x i1> %v.119, <4 x float> splat (float 0x4056800000000000), <4 x float> %v.118
-  %v.121 = fcmp olt <4 x float> %s.120, splat (float 0xC05A000000000000)
-  %s.122 = select <4 x i1> %v.121, <4 x float> splat (float 0xC05A000000000000), <4 x float> %s.120
-  %f.123 = call <4 x float> @llvm.fma.v4f32(<4 x float> %s.122, <4 x float> splat (float 0x3FF7154760000000), <4 x float> splat (float 0x4168001FC0000000))
-  %v.124 = fsub <4 x float> %f.123, splat (float 0x4168001FC0000000)
-  %f.125 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v.124, <4 x float> splat (float 0xBFE62E4000000000), <4 x float> %s.122)
-  %f.126 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v.124, <4 x float> splat (float 0xBEB7F7D1C0000000), <4 x float> %f.125)
-  %c.127 = bitcast <4 x float> %f.123 to <4 x i32>
-  %f.128 = call <4 x float> @llvm.fma.v4f32(<4 x float> splat (float 0x3F56D83AE0000000), <4 x float> %f.126, <4 x float> splat (float 0x3F81241180000000))
-  %f.129 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.128, <4 x float> %f.126, <4 x float> splat (float 0x3FA5554B80000000))
-  %f.130 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.129, <4 x float> %f.126, <4 x float> splat (float 0x3FC5554880000000))
-  %f.131 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.130, <4 x float> %f.126, <4 x float> splat (float 0x3FE0000000000000))
-  %f.132 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.131, <4 x float> %f.126, <4 x float> splat (float 0x3FF0000000000000))
-  %f.133 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.132, <4 x float> %f.126, <4 x float> splat (float 0x3FF0000000000000))
-  %v.134 = shl <4 x i32> %c.127, splat (i32 22)
-  %v.135 = and <4 x i32> %v.134, splat (i32 -8388608)
-  %v.136 = shl <4 x i32> %c.127, splat (i32 23)
-  %v.137 = sub <4 x i32> %v.136, %v.135
-  %c.138 = bitcast <4 x i32> %v.135 to <4 x float>
-  %v.139 = fmul <4 x float> %f.133, %c.138
-  %c.140 = bitcast <4 x i32> %v.137 to <4 x float>
-  %v.141 = fmul <4 x float> %v.139, %c.140
-  %b.142 = insertelement <4 x float> poison, float %v.106, i64 0
-  %b.143 = shufflevector <4 x float> %b.142, <4 x float> poison, <4 x i32> zeroinitializer
-  %v.144 = fdiv <4 x float> %v.141, %b.143
-  %x.145 = add i32 %x.112, %base.111
-  %p.146 = getelementptr float, ptr %b1, i32 %x.145
-  store <4 x float> %v.144, ptr %p.146, align 16
-  br label %if_done.110
-if_done.110:
+  br i1 %in.7, label %if.101, label %if_done.102
+if.101:
+  %base.103 = mul i32 %unit.8, 4
+  %x.104 = mul i32 %row.6, 64
+  %x.105 = add i32 %x.104, %base.103
+  %p.106 = getelementptr float, ptr %b0, i32 %x.105
+  %l.107 = load <4 x float>, ptr %p.106, align 16
+  %b.108 = insertelement <4 x float> poison, float %s.54, i64 0
+  %b.109 = shufflevector <4 x float> %b.108, <4 x float> poison, <4 x i32> zeroinitializer
+  %v.110 = fsub <4 x float> %l.107, %b.109
+  %v.111 = fcmp ogt <4 x float> %v.110, splat (float 0x4056800000000000)
+  %s.112 = select <4 x i1> %v.111, <4 x float> splat (float 0x4056800000000000), <4 x float> %v.110
+  %v.113 = fcmp olt <4 x float> %s.112, splat (float 0xC05A000000000000)
+  %s.114 = select <4 x i1> %v.113, <4 x float> splat (float 0xC05A000000000000), <4 x float> %s.112
+  %f.115 = call <4 x float> @llvm.fma.v4f32(<4 x float> %s.114, <4 x float> splat (float 0x3FF7154760000000), <4 x float> splat (float 0x4168001FC0000000))
+  %v.116 = fsub <4 x float> %f.115, splat (float 0x4168001FC0000000)
+  %f.117 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v.116, <4 x float> splat (float 0xBFE62E4000000000), <4 x float> %s.114)
+  %f.118 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v.116, <4 x float> splat (float 0xBEB7F7D1C0000000), <4 x float> %f.117)
+  %c.119 = bitcast <4 x float> %f.115 to <4 x i32>
+  %f.120 = call <4 x float> @llvm.fma.v4f32(<4 x float> splat (float 0x3F56D83AE0000000), <4 x float> %f.118, <4 x float> splat (float 0x3F81241180000000))
+  %f.121 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.120, <4 x float> %f.118, <4 x float> splat (float 0x3FA5554B80000000))
+  %f.122 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.121, <4 x float> %f.118, <4 x float> splat (float 0x3FC5554880000000))
+  %f.123 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.122, <4 x float> %f.118, <4 x float> splat (float 0x3FE0000000000000))
+  %f.124 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.123, <4 x float> %f.118, <4 x float> splat (float 0x3FF0000000000000))
+  %f.125 = call <4 x float> @llvm.fma.v4f32(<4 x float> %f.124, <4 x float> %f.118, <4 x float> splat (float 0x3FF0000000000000))
+  %v.126 = shl <4 x i32> %c.119, splat (i32 22)
+  %v.127 = and <4 x i32> %v.126, splat (i32 -8388608)
+  %v.128 = shl <4 x i32> %c.119, splat (i32 23)
+  %v.129 = sub <4 x i32> %v.128, %v.127
+  %c.130 = bitcast <4 x i32> %v.127 to <4 x float>
+  %v.131 = fmul <4 x float> %f.125, %c.130
+  %c.132 = bitcast <4 x i32> %v.129 to <4 x float>
+  %v.133 = fmul <4 x float> %v.131, %c.132
+  %b.134 = insertelement <4 x float> poison, float %v.100, i64 0
+  %b.135 = shufflevector <4 x float> %b.134, <4 x float> poison, <4 x i32> zeroinitializer
+  %v.136 = call <4 x float> @llvm.arithmetic.fence.v4f32(<4 x float> %v.133)
+  %v.137 = fdiv <4 x float> %v.136, %b.135
+  %p.138 = getelementptr float, ptr %b1, i32 %x.105
+  store <4 x float> %v.137, ptr %p.138, align 16
+  br label %if_done.102
+if_done.102:
   ret void
 }
 
