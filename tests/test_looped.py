@@ -56,7 +56,7 @@ def program_of(net: nn.Module, x: nncomp.Tensor, monkeypatch) -> list:
 
 def test_marks_are_on_products_with_a_fixed_weight(monkeypatch):
     net = nn.LSTM(16, 64).requires_grad_(False)
-    programs = program_of(net, nncomp.randn(6, 4, 16), monkeypatch)
+    programs = program_of(net, nncomp.randn(6, 8, 16), monkeypatch)
     loops = [s for _, p in programs for s in p.steps if isinstance(s, LoopStep)]
     inside = [s.kernel for loop in loops for s in loop.steps if s.kernel.kind == "contract"]
     assert inside and all(k.extra.geometry["looped"] for k in inside)
