@@ -109,7 +109,8 @@ def _fetch_column_ahead(e: Emitter, plan: Plan, a: Value, rows: list[int]) -> No
     size, last = SIZES[plan.spec.a_type], plan.k[-1]
     apart = abs(last.a) * size
     lines = {row * size // LINE for row in rows}
-    if not LINE <= apart < PAGE or len(lines) != 1 or last.extent < AHEAD:
+    few = last.extent < AHEAD or plan.spec.depth < 8 * AHEAD
+    if not LINE <= apart < PAGE or len(lines) != 1 or few:
         return
     through = len(plan.k) == 1 or last.a * last.extent == plan.k[-2].a
     step = AHEAD * last.a if through else plan.k[-2].a

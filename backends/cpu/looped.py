@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import prod
 
 from nncomp.ir.loops import Contract, Kernel
 from nncomp.ir.program import LoopStep, Program, Step
 
+FEWEST = 8  # rows that are worth sharing; a product of fewer waits for its weight
 KEPT = 8 << 20  # bytes of a weight that the third-level cache keeps from turn to turn
 
 
@@ -31,7 +33,8 @@ def _products(items: Sequence[Step | LoopStep], loop: int | None = None) -> Iter
             yield from _products(item.steps, item.number)
         elif loop is not None and isinstance(item.kernel.extra, Contract):
             place = item.places[item.kernel.buffers.index(item.kernel.extra.b)]
-            moves = any(number == loop for number, _ in place.strides)
+            rows = prod(extent for extent, _ in item.kernel.extra.geometry["m"])
+            moves = rows < FEWEST or any(number == loop for number, _ in place.strides)
             if not moves and item.kernel.extra.b.type.nbytes <= KEPT:
                 yield item
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..graph import Graph, Node, build_node, rebuild
+from ..op import OPS
 from ..ops import permute
 
 
@@ -42,7 +43,7 @@ def take_in_order(graph: Graph) -> Graph:
         if dims is None or not same:
             return None
         table, index = rows.inputs
-        return build_node(rows.op, (table, permute(index, dims=dims)), rows.attrs, rows.loc)
+        return build_node(OPS["take"], (table, permute(index, dims=dims)), rows.attrs, rows.loc)
 
     return rebuild(graph, visit)
 
