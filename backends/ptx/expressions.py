@@ -200,7 +200,7 @@ class GpuExpressions(ArgExpressions):
         if lanes and lanes.var not in expr.vars:
             return self._without_lanes(lambda: self.reduce(expr))
         start = self._identity(expr, lanes.count if lanes else 0)
-        return self._nest(list(expr.loops), [expr.body], [start], self._fold(expr))[0]
+        return self._nest(list(expr.loops), [expr.body], [start], self._fold([expr]))[0]
 
     def _can_spread(self, expr: ArgReduce) -> bool:
         return False

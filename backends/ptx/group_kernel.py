@@ -193,7 +193,7 @@ class GroupKernel(GpuExpressions):
             self.together = False
             count = self._width(expr.loops[-1], expr.body)
             start = self._identity(expr, count if count > 1 else 0)
-            total = self._sweep(expr.loops, count, [start], self._fold(expr), [expr.body])[0]
+            total = self._sweep(expr.loops, count, [start], self._fold([expr]), [expr.body])[0]
         if count > 1:
             total = self._across(expr, total)
         return self._combine([total], lambda a, b: [self.combine(expr, a[0], b[0])])[0]
