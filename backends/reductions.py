@@ -72,7 +72,7 @@ class KernelExpressions(Expressions):
         bodies: list[Expr] = [x.body for x in exprs]
         return self._nest(list(exprs[0].loops), bodies, start, self._fold(exprs))
 
-    def _without_lanes(self, compute: Callable[[], list[Value]]) -> list[Value]:
+    def _without_lanes(self, compute: Callable[[], Any]) -> Any:
         scope: Any = self.scope
         saved = []
         while scope is not None:

@@ -109,11 +109,11 @@ class Merging:
             same = operands == node.inputs
             new[node] = node if same else Node(node.op, operands, node.attrs, node.type, node.loc)
         else:
-            operands, body, begins = merged_body(members)
+            sources, body, begins = merged_body(members)
             bundle = self.of[node]
             attrs = {"body": body, "kind": bundle.kind, **bundle.attrs}
             types = tuple(n.type for n in body.outputs)
-            values = tuple(new[x] for x in operands)
+            values = tuple(new[x] for x in sources)
             kernel = Node(OPS["fused"], values, attrs, types, members[0].loc)
             for member, begin in zip(members, begins, strict=True):
                 new[member], places[member] = kernel, (kernel, begin)
@@ -142,7 +142,8 @@ def merged_body(members: list[Node]) -> tuple[list[Node], Graph, list[int]]:
         member = next(m for m in waiting if not _reads(m, waiting))
         waiting.remove(member)
         outputs[member] = _inlined(member, operands, outputs)
-    begins, every = [], []
+    begins: list[int] = []
+    every: list[Node] = []
     for member in members:
         begins.append(len(every))
         every += outputs[member]

@@ -41,7 +41,7 @@ Needs: cse. Establishes: nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import NamedTuple
@@ -271,7 +271,7 @@ def _negated(terms: list[Term]) -> list[Term]:
     return [replace(t, negative=not t.negative) for t in terms]
 
 
-_RULES = {
+_RULES: dict[str, Callable[..., Iterable[Term]]] = {
     "mul": _product,
     "div": _quotient,
     "neg": _negated,

@@ -70,7 +70,8 @@ def _sums_columns(node: Node) -> bool:
 def _split_rows(node: Node, x: Node) -> Node:
     """A sum of many rows in parts of equal length where their number allows it."""
     rows = x.type.size // node.type.size
-    x = reshape(x, shape=(rows, *node.shape))
+    if len(node.attrs["axes"]) > 1:
+        x = reshape(x, shape=(rows, *node.shape))
     count = next((n for n in COUNTS if rows % n == 0), PARTS)
     whole = node.op(x, axes=(0,))
     return split_in_parts(whole, x, 0, count)
