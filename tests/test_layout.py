@@ -15,7 +15,7 @@ from nncomp.backends.cpu import layout as layout_module
 from nncomp.backends.cpu.layout import lower_contractions
 from nncomp.backends.cpu.target import Target
 from nncomp.ir.grad import value_and_grad
-from nncomp.ir.graph import Graph, Node, input_node
+from nncomp.ir.graph import Graph, Node, build_node, input_node
 from nncomp.ir.index import Index, Var
 from nncomp.ir.interpret import interpret
 from nncomp.ir.lower import Lowering
@@ -32,6 +32,8 @@ from nncomp.ir.ops import (
     expand,
     flip,
     full_like,
+    index_add,
+    index_put,
     lt,
     matmul,
     max_pool,
@@ -42,6 +44,7 @@ from nncomp.ir.ops import (
     reshape,
     slice,
     sum,
+    take,
     unfold,
     where,
 )
@@ -474,6 +477,15 @@ def image(*shape: int, name: str = "x", dtype=float32) -> Node:
     return permute(x_of(*shape, name=name, dtype=dtype), dims=FIRST)
 
 
+def counted(length: int) -> Node:
+    """The index 0, 1, .."""
+    return build_node(OPS["iota"], (), {"shape": (length,), "axis": 0, "dtype": int64})
+
+
+def zeros(shape: tuple[int, ...]) -> Node:
+    return full_like(x_of(*shape, name="like"), 0)
+
+
 POOL = dict(kernel=(3, 2), stride=(2, 1), padding=((1, 1), (0, 1)), dilation=(1, 2))
 SUNK = {
     "unary": lambda: relu(image(2, 5, 6, 4)),
@@ -501,6 +513,11 @@ SUNK = {
     "unfold": lambda: unfold(image(2, 5, 6, 4), **POOL),
     "average": lambda: sum(unfold(image(2, 5, 6, 4), **POOL), axes=(4, 5)),
     "mixed": lambda: image(2, 5, 6, 4) + x_of(2, 4, 5, 6, name="y"),
+    "take": lambda: take(image(2, 5, 6, 4), counted(5), axis=3),
+    "index_add": lambda: index_add(zeros((2, 4, 9, 6)), counted(5), image(2, 5, 6, 4), axis=2),
+    "index_put": lambda: index_put(
+        image(2, 7, 6, 4, name="y"), counted(5), image(2, 5, 6, 4), axis=2
+    ),
 }
 
 

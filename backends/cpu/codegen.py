@@ -24,11 +24,11 @@ from ..transpose_kernel import TransposeKernel, make_tile_schedule
 from .attention_grad_kernel import KINDS as ATTENTION_KINDS
 from .attention_grad_kernel import write_attention
 from .contract_kernel import ContractKernel, plan_of
-from .group_conv import GroupConvKernel
 from .pack_kernel import make_pack, member_text, pack_module
 from .run_function import RunWriter
 from .target import KERNELS, QUICK, Target
 from .window_conv import ConvKernel
+from .window_group import GroupConvKernel
 from .window_kernel import WindowKernel
 from .window_plan import make_window_plan
 from .winograd_gradient_kernel import KERNELS as GRADIENT_KERNELS

@@ -45,7 +45,7 @@ from .layout_product import Product
 from .layout_strassen import Choice, in_quadrants
 from .layout_window import lower_window
 from .layout_winograd import lower_winograd
-from .layout_winograd_1d import lower_long_kernel
+from .layout_winograd_line import lower_long_kernel
 from .layout_winograd_weight import lower_winograd_weight
 from .target import Target
 

@@ -22,6 +22,7 @@ from .window_plan import WIDEST, group_lanes
 
 FEW = 8  # channels that are too few for a vector
 NARROW = 20 << 10  # bytes of weights that stay in L1
+PAIRED = 16  # channels of a group above which products of bfloat16 in pairs are faster
 MOST_WEIGHTS = 1 << 13  # of a vector of so few channels
 
 
@@ -38,7 +39,7 @@ def _conv(node: Node, x, w, *, stride, padding, dilation, groups) -> Node | None
         attrs = {name: _frozen(value) for name, value in geometry.items()}
         operands = (channels_last(x), taps)
         return channels_first(build_node(OPS["window_conv"], operands, attrs, node.loc))
-    if _is_grouped(x.shape[1], w.shape[0], w.shape[2:], groups):
+    if _is_grouped(x, x.shape[1], w.shape[0], w.shape[2:], groups):
         attrs = {name: _frozen(value) for name, value in geometry.items()}
         taps = transposed(w, (*range(2, len(w.shape)), 1, 0))
         return _grouped(node, channels_last(x), taps, {**attrs, "groups": groups})
@@ -49,9 +50,11 @@ def _grouped(node: Node, x: Node, taps: Node, attrs) -> Node:
     return channels_first(build_node(OPS["group_conv"], (x, taps), attrs, node.loc))
 
 
-def _is_grouped(inputs: int, outputs: int, taps, groups: int) -> bool:
+def _is_grouped(x: Node, inputs: int, outputs: int, taps, groups: int) -> bool:
     """Groups of some channels each, of which vectors hold several, or which fill vectors."""
     if groups == 1 or inputs == groups or outputs < FEW or taps[-1] > WIDEST:
+        return False
+    if x.dtype.name == "bfloat16" and outputs // groups > PAIRED:
         return False
     lanes = group_lanes(inputs // groups, outputs // groups, FEW)
     return lanes == FEW and FEW * prod(taps) * inputs // groups <= MOST_WEIGHTS
@@ -118,7 +121,7 @@ def _transposed(
 ) -> Node | None:
     taps, inputs = w.shape[2:], w.shape[1] * groups
     depthwise = _is_depthwise(w, groups) and w.shape[0] == groups
-    grouped = _is_grouped(w.shape[0], inputs, taps, groups) and max(stride) == 1
+    grouped = _is_grouped(g, w.shape[0], inputs, taps, groups) and max(stride) == 1
     if not depthwise and not grouped:
         return None
     spans = [(k - 1) * d for k, d in zip(taps, dilation, strict=True)]

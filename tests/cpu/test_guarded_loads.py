@@ -31,3 +31,16 @@ def test_the_address_is_chosen_with_the_mask(text):
     text = "".join(modules)
     loads = re.findall(r"masked\.load\.\w+\.p0\(ptr align 4 (%\w+)[.\d]*, <\d+ x i1> %", text)
     assert len(loads) >= 2 and set(loads) == {"%safe"}
+
+
+def test_what_cannot_leave_its_buffer_is_read_as_one_number():
+    """A concat beside rows that an index picks: the index stays the same in all lanes."""
+    graph = parse_graph(
+        """graph f(x: f32[6,64], y: f32[40,32], i: i64[40]) {
+  take_0 = take(x, i, axis=0)
+  concat_0 = concat(y, take_0, axis=1)
+  return concat_0
+}"""
+    )
+    modules, _ = program_modules(kernel_program(graph), host_target())
+    assert "masked.gather" not in "".join(modules)

@@ -72,7 +72,7 @@ class GroupConvKernel(ConvKernel):
         if buffer is not self.x or source.lanes.count <= self.outputs:
             return super()._fetch(buffer, base, offset, source)
         if self.picks is None:
-            return self._spread(self._at(buffer, offset, base), source.lanes)
+            return self._blended(self._at(buffer, offset, base), source.lanes)
         at, parts = self._at(buffer, offset, base), []
         whole = load_lanes(self.e, self.dtype, at, source.lanes.count, source.lanes.mask)
         size = self.picks.lanes
@@ -98,7 +98,7 @@ class GroupConvKernel(ConvKernel):
         type = vector_type(a.scalar_type, count)
         return self.e.emit(type, f"shufflevector {a}, {b}, <{count} x i32> <{picks}>", "whole")
 
-    def _spread(self, at: Value, lanes: Lanes) -> Value:
+    def _blended(self, at: Value, lanes: Lanes) -> Value:
         """The same without such an instruction: one element after the other, blended."""
         e, result = self.e, None
         live = lanes.count if lanes.mask is None else self.plan.channels % self.plan.lanes
