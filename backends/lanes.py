@@ -50,7 +50,7 @@ class Lanes:
         quotient for zero, too, and drops the select that is to remove its nan.
         """
         if self.lanes and not a.ref.startswith("splat"):
-            a = self.e.intrinsic("arithmetic.fence", a)
+            a = self.e.fence(a)
         return self.e.binary("fdiv", a, b)
 
     def neg(self, a: Value) -> Value:

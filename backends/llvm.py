@@ -205,6 +205,10 @@ class Emitter:
         self._declare(type, symbol, args)
         return self.pure(type, f"call {type} @{symbol}({', '.join(map(str, args))})", hint)
 
+    def fence(self, a: Value) -> Value:
+        """`a`, of which LLVM is to know nothing."""
+        return self.intrinsic("arithmetic.fence", a)
+
     def fma(self, a: Value, b: Value, c: Value, hint: str = "f") -> Value:
         return self.intrinsic("fma", a, b, c, hint=hint)
 

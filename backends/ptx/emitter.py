@@ -24,6 +24,10 @@ class PtxEmitter(Emitter):
         """A constant of the type of counters."""
         return Value(str(number), self.index_type)
 
+    def fence(self, a: Value) -> Value:
+        """`a`: there are no masked loads, and so no lanes that LLVM knows to be zero."""
+        return a
+
     def special(self, register: str) -> Value:
         """`tid.x`, `ctaid.x`, `laneid` ... as i32."""
         return self.call("i32", f"llvm.nvvm.read.ptx.sreg.{register}", hint=register[:3])

@@ -2,7 +2,6 @@ declare i32 @llvm.nvvm.read.ptx.sreg.tid.x()
 declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
 declare float @llvm.nvvm.shfl.sync.bfly.f32(i32, float, i32, i32)
 declare <4 x float> @llvm.fma.v4f32(<4 x float>, <4 x float>, <4 x float>)
-declare <4 x float> @llvm.arithmetic.fence.v4f32(<4 x float>)
 
 define ptx_kernel void @div_7c47e27f542cb33b(ptr noalias readonly %b0, ptr noalias %b1) #0 {
 entry:
@@ -141,10 +140,9 @@ if.101:
   %v.133 = fmul <4 x float> %v.131, %c.132
   %b.134 = insertelement <4 x float> poison, float %v.100, i64 0
   %b.135 = shufflevector <4 x float> %b.134, <4 x float> poison, <4 x i32> zeroinitializer
-  %v.136 = call <4 x float> @llvm.arithmetic.fence.v4f32(<4 x float> %v.133)
-  %v.137 = fdiv <4 x float> %v.136, %b.135
-  %p.138 = getelementptr float, ptr %b1, i32 %x.105
-  store <4 x float> %v.137, ptr %p.138, align 16
+  %v.136 = fdiv <4 x float> %v.133, %b.135
+  %p.137 = getelementptr float, ptr %b1, i32 %x.105
+  store <4 x float> %v.136, ptr %p.137, align 16
   br label %if_done.102
 if_done.102:
   ret void
