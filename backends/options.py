@@ -26,8 +26,8 @@ add_switch(
     "winograd",
     bool,
     True,
-    "3x3 convolutions by Winograd's method where that is faster; "
-    "0: by the direct sum, which rounds less",
+    "convolutions with 3x3 kernels, or kernels along one axis, by Winograd's method where that is "
+    "faster; 0: by the direct sum, which rounds less",
 )
 add_switch(
     "strassen",

@@ -24,6 +24,7 @@ from nncomp.ir.unpack import Steps
 from ..cache import ObjectCache
 from .sources import source_digest
 from .target import Target, versions
+from .threads import get_num_threads
 
 VERSION = 4
 SHOWING = ("debug", "print_after", "dump", "check")  # switches that need the passes to run
@@ -65,7 +66,7 @@ def program_key(graph: Graph, constant: Sequence[str], target: Target) -> str | 
     try:
         parts = [
             f"program {VERSION} {source} {versions()!r} {target!r}",
-            repr((sorted(switches.items()), _environment())),
+            repr((sorted(switches.items()), _environment(), get_num_threads())),  # plans cut work
             repr(tuple(constant)),
             *_lines(graph, _has_indices(graph)),
         ]
