@@ -69,6 +69,14 @@ class ObjectCache:
             os.unlink(path)
         return None
 
+    def is_empty(self) -> bool:
+        """Whether nothing at all is stored."""
+        try:
+            with os.scandir(self.folder) as entries:
+                return not any(e.name.endswith(SUFFIX) for e in entries)
+        except OSError:
+            return True
+
     def put_many(self, key: str, objects: Iterable[bytes]) -> None:
         """Store several objects under one `key`, as one file."""
         content = _pack(key, list(objects))

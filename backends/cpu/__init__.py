@@ -136,10 +136,11 @@ def compile(graph: Graph, constant: Sequence[str] = (), label: str = "") -> Runn
     """
     from ..cache import default_cache
 
-    is_first = expect_compile()
+    cache = default_cache()
+    is_first = expect_compile() and (cache is None or cache.is_empty())
     if is_first:
         from . import stages as stages_module  # noqa: F401  while LLVM is loaded
-    target, cache = host_target(), default_cache()
+    target = host_target()
     context = contextvars.copy_context()  # the switches as they are now
 
     def again() -> Stages:
