@@ -13,7 +13,7 @@ from . import coefficients_double as table
 from .float_format import ROUND_DOUBLE
 from .lanes import Lanes
 from .llvm import Value
-from .vector_math_trig import cosine, half_pi, sine, tangent, where_any
+from .vector_math_trig import arctangent, cosine, half_pi, sine, tangent, where_any
 
 FARTHEST = 2.0**48
 FAR = 1e6
@@ -66,13 +66,7 @@ def atan(m: Lanes, x: Value) -> Value:
     top = m.select(large, -1.0, m.select(middle, m.sub(a, m.c(1.0)), a))
     bottom = m.select(large, a, m.select(middle, m.add(a, m.c(1.0)), 1.0))
     off = m.select(large, half_pi(m), m.select(middle, half_pi(m) / 2, 0.0))
-    return m.copysign(m.add(off, _short(m, m.div(top, bottom))), x)
-
-
-def _short(m: Lanes, t: Value) -> Value:
-    """atan(t) for |t| <= tan(pi/8)."""
-    square = m.mul(t, t)
-    return m.fma(m.mul(square, t), m.polynomial(square, table.ATAN), t)
+    return m.copysign(m.add(off, arctangent(m, m.div(top, bottom))), x)
 
 
 def atan2(m: Lanes, y: Value, x: Value) -> Value:
@@ -83,7 +77,7 @@ def atan2(m: Lanes, y: Value, x: Value) -> Value:
     t = m.div(small, m.select(m.compare("oeq", large, 0.0), 1.0, large))
     t = m.select(m.compare("oeq", small, math.inf), 1.0, t)
     turn = m.compare("ogt", t, math.tan(math.pi / 8))
-    angle = _short(m, m.select(turn, m.div(m.sub(t, m.c(1.0)), m.add(t, m.c(1.0))), t))
+    angle = arctangent(m, m.select(turn, m.div(m.sub(t, m.c(1.0)), m.add(t, m.c(1.0))), t))
     angle = m.select(turn, m.add(angle, m.c(math.pi / 4)), angle)
     low = m.c(table.HALF_PI[1])
     angle = m.select(steep, m.sub(m.c(half_pi(m)), m.sub(angle, low)), angle)

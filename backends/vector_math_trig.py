@@ -167,16 +167,16 @@ def acos(m: Lanes, x: Value) -> Value:
     return m.select(large, ends, middle)
 
 
-def _arctangent(m: Lanes, t: Value) -> Value:
-    """atan(t) for |t| <= 1."""
+def arctangent(m: Lanes, t: Value) -> Value:
+    """atan(t) for |t| <= 1, in float64 <= tan(pi/8)."""
     square = m.mul(t, t)
-    return m.fma(m.mul(square, t), m.polynomial(square, table.ATAN), t)
+    return m.fma(m.mul(square, t), m.polynomial(square, format_of(m).table.ATAN), t)
 
 
 def atan(m: Lanes, x: Value) -> Value:
     a = m.abs(x)
     large = m.compare("ogt", a, 1.0)
-    part = _arctangent(m, m.div(m.select(large, -1.0, a), m.select(large, a, 1.0)))
+    part = arctangent(m, m.div(m.select(large, -1.0, a), m.select(large, a, 1.0)))
     return m.copysign(m.add(m.select(large, half_pi(m), 0.0), part), x)
 
 
@@ -187,7 +187,7 @@ def atan2(m: Lanes, y: Value, x: Value) -> Value:
     small, large = m.select(steep, ax, ay), m.select(steep, ay, ax)
     ratio = m.div(small, m.select(m.compare("oeq", large, 0.0), 1.0, large))
     ratio = m.select(m.compare("oeq", small, math.inf), 1.0, ratio)
-    part = _arctangent(m, ratio)
+    part = arctangent(m, ratio)
     part = m.select(steep, m.sub(m.c(half_pi(m)), part), part)
     left = m.e.binary("icmp slt", m.to_bits(x), m.i(0))
     part = m.select(left, m.sub(m.c(math.pi), part), part)

@@ -164,7 +164,7 @@ class CallNode(TapeNode):
         self.kept, self.key = kept, key
 
     @property
-    def makes_own(self) -> bool:  # type: ignore[override]
+    def makes_own(self) -> bool:
         """Compiled code writes each gradient into an array of its own; interpreters may not."""
         return hasattr(self.programs.backward, "executable")
 

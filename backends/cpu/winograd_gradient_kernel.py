@@ -23,6 +23,14 @@ SIZE = 4  # bytes of a float
 Transform = Callable[[Emitter, list[Value]], list[Value]]
 
 
+def _load(e: Emitter, lanes: int, source: Value, place: int | Value, mask: Value | None) -> Value:
+    """A vector from `place` floats behind `source`."""
+    type, at = vector_type("float", lanes), e.gep("float", source, place)
+    if mask is None:
+        return e.load(type, at, SIZE, "x")
+    return e.masked_load(type, at, mask, SIZE, e.const(type, 0))
+
+
 class _GridKernel:
     """One grid of inputs to one grid of results for each vector of each unit."""
 
@@ -61,21 +69,14 @@ class _GridKernel:
                 vector(whole, prefix_mask(rest, self.lanes))
 
     def _vector(self, source: Value, target: Value, mask: Value | None) -> None:
-        e, steps = self.e, range(self.size)
-        grid = [[self._load(source, self.place(p, q), mask) for p in steps] for q in steps]
+        e, n, steps = self.e, self.lanes, range(self.size)
+        grid = [[_load(e, n, source, self.place(p, q), mask) for p in steps] for q in steps]
         columns = [self.transform(e, column) for column in grid]
         number = 0
         for row in zip(*columns, strict=True):
             for result in self.transform(e, list(row)):
                 self._store(target, number * self.plane, result, mask)
                 number += 1
-
-    def _load(self, source: Value, place: int, mask: Value | None) -> Value:
-        e, type = self.e, vector_type("float", self.lanes)
-        at = e.gep("float", source, place)
-        if mask is None:
-            return e.load(type, at, SIZE, "x")
-        return e.masked_load(type, at, mask, SIZE, e.const(type, 0))
 
     def _store(self, target: Value, place: int, result: Value, mask: Value | None) -> None:
         at = self.e.gep("float", target, place)
@@ -136,7 +137,8 @@ class LineKernelsKernel(KernelsKernel):
         e, steps = self.e, range(self.size)
         columns, wide = [], self.source[0] // POINTS
         for q in range(wide):
-            column = [self._load(source, (p * wide + q) * self.plane, mask) for p in steps]
+            places = [(p * wide + q) * self.plane for p in steps]
+            column = [_load(e, self.lanes, source, place, mask) for place in places]
             columns.append(self.transform(e, column))
         kernel = matrices(TILE).kernel[:-1] if wide > 1 else ((Fraction(1),),)
         rows = _times(tuple(zip(*kernel, strict=True)))
@@ -213,7 +215,8 @@ class LinePointsKernel:
         at = value(mul(e, number, self.lanes))
         columns = []
         for q in range(wide):
-            column = [self._load(pixels[self.step * p + q], at, mask) for p in range(high)]
+            pixel = [pixels[self.step * p + q] for p in range(high)]
+            column = [_load(e, self.lanes, source, at, mask) for source in pixel]
             columns.append(self.down(e, column))
         rows = (self.across(e, list(row)) for row in zip(*columns, strict=True))
         for k, result in enumerate(x for row in rows for x in row):
@@ -223,13 +226,6 @@ class LinePointsKernel:
                 e.store(result, place, SIZE)
             else:
                 e.masked_store(result, place, mask, SIZE)
-
-    def _load(self, pixel: Value, at: Value, mask: Value | None) -> Value:
-        e, type = self.e, vector_type("float", self.lanes)
-        place = e.gep("float", pixel, at)
-        if mask is None:
-            return e.load(type, place, SIZE, "x")
-        return e.masked_load(type, place, mask, SIZE, e.const(type, 0))
 
 
 KERNELS = {

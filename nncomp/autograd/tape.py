@@ -43,13 +43,17 @@ class TapeNode:
         "edges", "sequence", "n_results", "hooks", "prehooks", "tensor_hooks", "retained",
         "metadata", "__weakref__",
     )  # fmt: skip
-    makes_own = False  # whether each gradient from `run` has memory that nobody else reads
 
     def __init__(self, edges: Sequence[Edge | None], n_results: int = 1):
         self.edges = edges
         self.n_results = n_results
         self.sequence = next(_sequence)
         self.hooks = self.prehooks = self.tensor_hooks = self.retained = None
+
+    @property
+    def makes_own(self) -> bool:
+        """Whether each gradient from `run` has memory that nobody else reads."""
+        return False
 
     def run(self, grads: list, wanted: Sequence[bool]) -> Sequence:
         """The gradients of the operands that are wanted; None elsewhere."""
